@@ -1,0 +1,3 @@
+"""Image restoration in PyTorch."""
+
+__version__ = "0.1.0"

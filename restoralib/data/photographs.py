@@ -1,0 +1,74 @@
+"""A folder of clean photographs, held in memory as bytes, and random patches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+
+
+def read_photographs(folder: str | Path, *, exclude: Sequence[str] = ()) -> dict[str, Tensor]:
+    """Read all photographs of a folder, sorted by name.
+
+    Args:
+        folder: a directory with PNG, JPEG, WebP, BMP or TIFF files.
+        exclude: glob patterns of file names that are left out.
+
+    Returns:
+        Name without suffix -> RGB image (3, h, w), uint8.
+
+    Raises:
+        FileNotFoundError: the folder does not exist or holds no image.
+    """
+    from PIL import Image
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a directory; pass a folder of photographs")
+    photographs = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in IMAGE_SUFFIXES and not any(path.match(pattern) for pattern in exclude):
+            with Image.open(path) as image:
+                data = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
+                photographs[path.stem] = data.view(image.height, image.width, 3).permute(2, 0, 1).contiguous()
+    if not photographs:
+        raise FileNotFoundError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return photographs
+
+
+def random_integer(high: int, generator: torch.Generator) -> int:
+    """A uniform whole number below `high`."""
+    return int(torch.randint(high, (), generator=generator))
+
+
+def turn(image: Tensor, kind: int) -> Tensor:
+    """One of the eight flips and quarter turns of the last two axes; kind 0 changes nothing."""
+    if kind & 1:
+        image = image.flip(-1)
+    return image.rot90(kind >> 1, (-2, -1))
+
+
+def random_patches(images: Sequence[Tensor], size: int, count: int, generator: torch.Generator) -> Tensor:
+    """Draw square patches from random images at random places, flipped and turned at random.
+
+    Args:
+        images: (c, h, w) each, at least `size` high and wide.
+        size: side of a patch.
+        count: number of patches.
+        generator: source of all randomness.
+
+    Returns:
+        (count, c, size, size), of the images' type.
+    """
+    patches = []
+    for _ in range(count):
+        image = images[random_integer(len(images), generator)]
+        top = random_integer(image.shape[-2] - size + 1, generator)
+        left = random_integer(image.shape[-1] - size + 1, generator)
+        patch = image[:, top : top + size, left : left + size]
+        patches.append(turn(patch, random_integer(8, generator)))
+    return torch.stack(patches)

@@ -11,15 +11,16 @@ from torch import Tensor
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
 
-def read_photographs(folder: str | Path, *, exclude: Sequence[str] = ()) -> dict[str, Tensor]:
+def read_photographs(folder: str | Path, *, exclude: Sequence[str] = (), keep_gray: bool = False) -> dict[str, Tensor]:
     """Read all photographs of a folder, sorted by name.
 
     Args:
         folder: a directory with PNG, JPEG, WebP, BMP or TIFF files.
         exclude: glob patterns of file names that are left out.
+        keep_gray: give grey files one channel instead of three equal ones.
 
     Returns:
-        Name without suffix -> RGB image (3, h, w), uint8.
+        Name without suffix -> image (3, h, w), or (1, h, w), uint8.
 
     Raises:
         FileNotFoundError: the folder does not exist or holds no image.
@@ -33,8 +34,9 @@ def read_photographs(folder: str | Path, *, exclude: Sequence[str] = ()) -> dict
     for path in sorted(folder.iterdir()):
         if path.suffix.lower() in IMAGE_SUFFIXES and not any(path.match(pattern) for pattern in exclude):
             with Image.open(path) as image:
-                data = torch.frombuffer(bytearray(image.convert("RGB").tobytes()), dtype=torch.uint8)
-                photographs[path.stem] = data.view(image.height, image.width, 3).permute(2, 0, 1).contiguous()
+                pixels = image.convert("L" if keep_gray and image.mode == "L" else "RGB")
+                data = torch.frombuffer(bytearray(pixels.tobytes()), dtype=torch.uint8)
+                photographs[path.stem] = data.view(image.height, image.width, -1).permute(2, 0, 1).contiguous()
     if not photographs:
         raise FileNotFoundError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return photographs

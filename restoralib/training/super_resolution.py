@@ -1,8 +1,10 @@
 """The bundled super-resolution networks: FSRCNN on the luma, for x2, x3 and x4.
 
     python -m restoralib.training.super_resolution PHOTOGRAPHS --scale 4 --out fsrcnn_x4.safetensors
+    python -m restoralib.training.super_resolution PHOTOGRAPHS --scale 2 --out fsrcnn_x2.safetensors --init fsrcnn_x4.safetensors
 
-Small images are MATLAB's bicubic reductions of the luma, as in the paper's tables. A run that is started again with the same
+Small images are MATLAB's bicubic reductions of the luma, as in the paper's tables. All but the last layer
+can start from the weights of another scale, as the paper proposes (section 3.4). A run that is started again with the same
 `--state` goes on where it was.
 """
 
@@ -13,6 +15,7 @@ import logging
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from restoralib.archs.fsrcnn import FSRCNN
@@ -48,6 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("photographs", type=Path, help="folder of clean photographs")
     parser.add_argument("--scale", type=int, choices=(2, 3, 4), required=True)
     parser.add_argument("--out", type=Path, required=True, help="file of the trained weights (.safetensors)")
+    parser.add_argument("--init", type=Path, help="weights of another scale to start from")
     parser.add_argument("--state", type=Path, help="file of the run's state (default: beside --out)")
     parser.add_argument("--exclude", nargs="*", default=[], help="patterns of file names to leave out")
     parser.add_argument("--steps", type=int, default=60_000)
@@ -66,6 +70,10 @@ def main(arguments: list[str] | None = None) -> None:
     torch.manual_seed(options.seed)
     config = {"scale_factor": scale, "num_channels": 1, "d": 56, "s": 12, "m": 4}
     net = FSRCNN(**config).to(device)
+    if options.init:
+        # The last layer alone depends on the scale.
+        weights = {key: value for key, value in load_file(options.init).items() if not key.startswith("last_part.")}
+        net.load_state_dict(weights, strict=False)
 
     def loss(net: nn.Module, generator: torch.Generator) -> Tensor:
         drawn = [pairs[random_integer(len(pairs), generator)] for _ in range(options.batch)]

@@ -2,8 +2,8 @@
 
     python -m restoralib.evaluation EVAL_FOLDER [--bm3d]
 
-measures the bundled weights on the folders Set5, Set14 (with a subfolder HR) and CBSD68 of EVAL_FOLDER, beside bicubic enlargement and,
-with the package bm3d, CBM3D.
+measures the bundled weights on the folders Set5/HR, Set14/HR and CBSD68 of EVAL_FOLDER, beside bicubic enlargement and, with
+the package bm3d, CBM3D.
 """
 
 from __future__ import annotations

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -40,6 +43,11 @@ def read_photographs(folder: str | Path, *, exclude: Sequence[str] = (), keep_gr
     if not photographs:
         raise FileNotFoundError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return photographs
+
+
+def split(items: Sequence[T], every: int = 40) -> tuple[list[T], list[T]]:
+    """Hold out every 40th item, the first one included: (held out, the rest)."""
+    return list(items[::every]), [item for number, item in enumerate(items) if number % every]
 
 
 def random_integer(high: int, generator: torch.Generator) -> int:

@@ -39,7 +39,7 @@ def ssim(image: Tensor, target: Tensor, *, data_range: float = 1.0, crop: int = 
     Source: Wang et al., IEEE TIP 2004, eq. 13, with the constants 0.01 and 0.03; conventions of BasicSR.
     """
     image, target = check_pair(image, target, crop)
-    batch, channels, height, width = image.shape
+    batch, _, height, width = image.shape
     if min(height, width) < _WINDOW:
         raise ValueError(f"SSIM needs {_WINDOW}x{_WINDOW} pixels, got {height}x{width} after a crop of {crop}")
     x, y = (side.reshape(-1, 1, height, width) for side in (image, target))

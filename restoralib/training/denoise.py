@@ -2,25 +2,33 @@
 
     python -m restoralib.training.denoise PHOTOGRAPHS --out denoiser.safetensors
 
-Patches of photographs get noise of sigma 0 to 55 (of 255), drawn for each patch, and are clamped and rounded to 8 bits, as every
-stored photograph is. Loss and optimizer are NAFNet's. A run that is started again with the same `--state` goes on where it was.
+Patches of photographs get noise of sigma 0 to 55 (of 255), drawn for each patch, and are clamped and rounded to 8 bits, as
+every stored photograph is. Loss and optimizer are NAFNet's. A run that is started again with the same `--state` goes on where
+it was.
 """
 
 from __future__ import annotations
 
-import argparse
-import logging
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from restoralib.archs.nafnet import NAFNet
-from restoralib.data.photographs import random_patches, read_photographs
+from restoralib.data.photographs import random_patches, read_photographs, split
 from restoralib.losses.psnr import psnr_loss
+from restoralib.metrics.psnr import psnr
+from restoralib.training.export import export_weights
 from restoralib.training.loop import Schedule, train
+from restoralib.training.options import parse_recipe, recipe_parser
 
-CONFIG = {"img_channel": 3, "width": 32, "middle_blk_num": 2, "enc_blk_nums": (1, 1, 2), "dec_blk_nums": (1, 1, 1)}
+CONFIG: dict[str, Any] = {
+    "img_channel": 3,
+    "width": 32,
+    "middle_blk_num": 2,
+    "enc_blk_nums": (1, 1, 2),
+    "dec_blk_nums": (1, 1, 1),
+}
 MAX_SIGMA = 55 / 255
 
 
@@ -31,25 +39,14 @@ def add_noise(clean: Tensor, sigma: Tensor, generator: torch.Generator) -> Tenso
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photographs", type=Path, help="folder of clean photographs")
-    parser.add_argument("--out", type=Path, required=True, help="file of the trained weights (.safetensors)")
-    parser.add_argument("--state", type=Path, help="file of the run's state (default: beside --out)")
-    parser.add_argument("--exclude", nargs="*", default=[], help="patterns of file names to leave out")
-    parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--patch", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-
+    """Run the recipe with command-line arguments."""
+    options = parse_recipe(recipe_parser(__doc__, steps=20_000, batch=16, patch=64), arguments)
     photographs = read_photographs(options.photographs, exclude=options.exclude)
-    names = [name for name, image in photographs.items() if min(image.shape[1:]) >= options.patch]
-    held_out, images = names[::40], [photographs[name] for i, name in enumerate(names) if i % 40]
+    large = [image for image in photographs.values() if min(image.shape[1:]) >= options.patch]
+    held_out, images = split(large)
     device = torch.device(options.device)
     torch.manual_seed(options.seed)
-    net = NAFNet(**CONFIG).to(device, memory_format=torch.channels_last)
+    net = NAFNet(**CONFIG).to(device).to(memory_format=torch.channels_last)
 
     def loss(net: nn.Module, generator: torch.Generator) -> Tensor:
         clean = random_patches(images, options.patch, options.batch, generator).float() / 255
@@ -62,19 +59,22 @@ def main(arguments: list[str] | None = None) -> None:
     @torch.inference_mode()
     def validate(net: nn.Module) -> float:
         figures = []
-        for number, name in enumerate(held_out):
+        for number, photograph in enumerate(held_out):
             generator = torch.Generator().manual_seed(number)
-            clean = photographs[name][None, :, :256, :256].float() / 255
+            clean = photograph[None, :, :256, :256].float() / 255
             noisy = add_noise(clean, torch.tensor(25 / 255), generator)
-            restored = net(noisy.to(device)).cpu().clamp(0, 1)
-            figures.append(-psnr_loss(restored, clean).item())
+            figures.append(psnr(net(noisy.to(device)).cpu().clamp(0, 1), clean).item())
         return sum(figures) / len(figures)
 
-    state = options.state or options.out.with_suffix(".state.pt")
-    schedule = Schedule(options.steps)
-    average = train(net, loss, schedule, checkpoint=state, seed=options.seed, validate=validate)
-    from restoralib.training.export import export_weights
-
+    average = train(
+        net,
+        loss,
+        Schedule(options.steps),
+        checkpoint=options.state,
+        seed=options.seed,
+        every=options.every,
+        validate=validate,
+    )
     export_weights(average, options.out, arch="nafnet", config=CONFIG, half=True)
 
 

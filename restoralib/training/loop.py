@@ -93,27 +93,32 @@ def train(
         logger.info("resumed at step %d", start)
 
     net.train()
-    began, total = time.monotonic(), torch.zeros(())
+    began, values = time.monotonic(), []
     for step in range(start, schedule.steps):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         for group in optimizer.param_groups:
             group["lr"] = schedule.rate_at(step)
         value = loss(net, generator)
         optimizer.zero_grad(set_to_none=True)
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         # At the start the average follows quickly, so that it does not remember the random weights.
         weight = 1 - min(schedule.ema, (step + 1) / (step + 10))
         torch._foreach_lerp_(list(average.parameters()), [p.detach() for p in net.parameters()], weight)
-        total += value.detach().cpu()
+        values.append(value.detach())
 
         done = step + 1
         if done % every == 0 or done == schedule.steps:
-            state = {"net": net.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict(), "step": done}
+            state = {
+                "net": net.state_dict(),
+                "average": average.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": done,
+            }
             save_atomically(state, checkpoint)
             figure = f", validation {validate(average):.3f}" if validate else ""
-            mean = total.item() / (done - start if done - start < every else every)
+            mean = torch.stack(values).mean().item()
             logger.info("step %d of %d, loss %.4f%s, %.0f s", done, schedule.steps, mean, figure, time.monotonic() - began)
-            total.zero_()
+            values.clear()
     return average

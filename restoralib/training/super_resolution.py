@@ -1,29 +1,29 @@
 """The bundled super-resolution networks: FSRCNN on the luma, for x2, x3 and x4.
 
-    python -m restoralib.training.super_resolution PHOTOGRAPHS --scale 4 --out fsrcnn_x4.safetensors
-    python -m restoralib.training.super_resolution PHOTOGRAPHS --scale 2 --out fsrcnn_x2.safetensors --init fsrcnn_x4.safetensors
+    python -m restoralib.training.super_resolution PHOTOGRAPHS --scale 4 --out x4.safetensors
+    python -m restoralib.training.super_resolution PHOTOGRAPHS --scale 2 --out x2.safetensors --init x4.safetensors
 
-Small images are MATLAB's bicubic reductions of the luma, as in the paper's tables. All but the last layer
-can start from the weights of another scale, as the paper proposes (section 3.4). A run that is started again with the same
-`--state` goes on where it was.
+Small images are MATLAB's bicubic reductions of the luma, as in the paper's tables. All but the last layer can start from the
+weights of another scale, as the paper proposes. A run that is started again with the same `--state` goes on where it was.
 """
 
 from __future__ import annotations
 
-import argparse
-import logging
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from restoralib.archs.fsrcnn import FSRCNN
-from restoralib.data.photographs import random_integer, read_photographs, turn
-from restoralib.losses.psnr import psnr_loss
+from restoralib.data.photographs import random_integer, read_photographs, split, turn
+from restoralib.metrics.psnr import psnr
 from restoralib.ops.color import rgb_to_y
 from restoralib.ops.resize import resize
+from restoralib.training.export import export_weights
 from restoralib.training.loop import Schedule, train
+from restoralib.training.options import parse_recipe, recipe_parser
 
 
 def luma_pairs(photographs: list[Tensor], scale: int) -> list[tuple[Tensor, Tensor]]:
@@ -47,26 +47,15 @@ def random_pair(pair: tuple[Tensor, Tensor], size: int, scale: int, generator: t
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photographs", type=Path, help="folder of clean photographs")
+    """Run the recipe with command-line arguments."""
+    parser = recipe_parser(__doc__, steps=50_000, batch=16, patch=24)
     parser.add_argument("--scale", type=int, choices=(2, 3, 4), required=True)
-    parser.add_argument("--out", type=Path, required=True, help="file of the trained weights (.safetensors)")
     parser.add_argument("--init", type=Path, help="weights of another scale to start from")
-    parser.add_argument("--state", type=Path, help="file of the run's state (default: beside --out)")
-    parser.add_argument("--exclude", nargs="*", default=[], help="patterns of file names to leave out")
-    parser.add_argument("--steps", type=int, default=60_000)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--patch", type=int, default=24, help="side of the small patches")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-
+    options = parse_recipe(parser, arguments)
     scale, device = options.scale, torch.device(options.device)
     photographs = read_photographs(options.photographs, exclude=options.exclude)
     large = [image for image in photographs.values() if min(image.shape[1:]) >= scale * options.patch]
-    pairs = luma_pairs(large, scale)
-    held_out, pairs = pairs[::40], [pair for i, pair in enumerate(pairs) if i % 40]
+    held_out, pairs = split(luma_pairs(large, scale))
     torch.manual_seed(options.seed)
     config = {"scale_factor": scale, "num_channels": 1, "d": 56, "s": 12, "m": 4}
     net = FSRCNN(**config).to(device)
@@ -79,18 +68,15 @@ def main(arguments: list[str] | None = None) -> None:
         drawn = [pairs[random_integer(len(pairs), generator)] for _ in range(options.batch)]
         patches = [random_pair(pair, options.patch, scale, generator) for pair in drawn]
         low, high = (torch.stack(side).to(device) for side in zip(*patches, strict=True))
-        return (net(low) - high).abs().mean()
+        return F.l1_loss(net(low), high)
 
     @torch.inference_mode()
     def validate(net: nn.Module) -> float:
-        figures = [-psnr_loss(net(low[None].to(device)).cpu().clamp(0, 1), high[None]).item() for low, high in held_out]
+        figures = [psnr(net(low[None].to(device)).cpu().clamp(0, 1), high[None]).item() for low, high in held_out]
         return sum(figures) / len(figures)
 
-    state = options.state or options.out.with_suffix(".state.pt")
     schedule = Schedule(options.steps, rate=2e-3, betas=(0.9, 0.99))
-    average = train(net, loss, schedule, checkpoint=state, seed=options.seed, every=1000, validate=validate)
-    from restoralib.training.export import export_weights
-
+    average = train(net, loss, schedule, checkpoint=options.state, seed=options.seed, every=options.every, validate=validate)
     export_weights(average, options.out, arch="fsrcnn", config=config)
 
 

@@ -14,7 +14,9 @@ from restoralib.ops.color import rgb_to_y
 
 def metric_pairs(folder: Path) -> list[Path]:
     """The golden files that hold a pair of images."""
-    return sorted(path for path in folder.glob("*.json") if "basicsr.psnr.crop0" in json.loads(path.read_text()).get("values", {}))
+    return sorted(
+        path for path in folder.glob("*.json") if "basicsr.psnr.crop0" in json.loads(path.read_text()).get("values", {})
+    )
 
 
 def golden_pair(path: Path, name: str) -> torch.Tensor:

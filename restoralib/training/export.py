@@ -28,4 +28,4 @@ def export_weights(net: nn.Module, path: Path, *, arch: str, config: Mapping[str
     }
     if half and not all(torch.isfinite(value).all() for value in state.values()):
         raise ValueError("weights overflow in float16; export them with half=False")
-    save_file(state, path, metadata={"arch": arch, "config": json.dumps(dict(config))})
+    save_file(state, path, metadata={"arch": arch, "class": type(net).__name__, "config": json.dumps(dict(config))})

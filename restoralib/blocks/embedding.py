@@ -1,0 +1,116 @@
+"""Embeddings of a number (time, noise level) as a vector."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from restoralib.ops.precision import at_least_float32
+
+
+def sinusoidal_embedding(
+    t: Tensor, channels: int, *, max_period: float = 10000.0, sine_first: bool = False, endpoint: bool = False
+) -> Tensor:
+    """Cosines and sines of t at frequencies that fall geometrically from 1.
+
+    The defaults are those of guided-diffusion and SANA. SR3 has `sine_first`; DDPM and IR-SDE have `sine_first` and `endpoint`.
+
+    Args:
+        t: times or levels, (b,), of any real type.
+        channels: length of the vector, even.
+        max_period: the frequencies are max_period**(-i / n), i from 0 to n - 1, n = channels / 2.
+        sine_first: sines before cosines.
+        endpoint: divide by n - 1 instead of n, so that the last frequency is exactly 1 / max_period.
+
+    Returns:
+        (b, channels), float32, or float64 where t is.
+
+    Raises:
+        ValueError: the number of channels is odd, or too small for an endpoint.
+
+    Source: Ho et al., arXiv:2006.11239, after Vaswani et al., arXiv:1706.03762.
+    """
+    count = channels // 2
+    if channels % 2 or count < 1 + endpoint:
+        raise ValueError(f"channels should be even and at least {2 + 2 * endpoint}, got {channels}")
+    t = t.to(at_least_float32(t.dtype))
+    exponents = torch.arange(count, dtype=t.dtype, device=t.device) / (count - endpoint)
+    angles = t[:, None] * torch.exp(-math.log(max_period) * exponents)
+    parts = (angles.sin(), angles.cos()) if sine_first else (angles.cos(), angles.sin())
+    return torch.cat(parts, dim=1)
+
+
+class TimeEmbedding(nn.Sequential):
+    """Two linear layers with SiLU between them on a sinusoidal embedding, as in guided-diffusion.
+
+    Weights lie under the keys `0` and `2`, as in `time_embed` of published checkpoints.
+
+    Args:
+        channels: length of the sinusoidal embedding, even.
+        width: features of the hidden layer.
+        out_channels: features out; None for `width`.
+        max_period, sine_first, endpoint: see `sinusoidal_embedding`.
+
+    Shapes: (b,) -> (b, out_channels), of the weights' type.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        out_channels: int | None = None,
+        *,
+        max_period: float = 10000.0,
+        sine_first: bool = False,
+        endpoint: bool = False,
+    ) -> None:
+        super().__init__(nn.Linear(channels, width), nn.SiLU(), nn.Linear(width, out_channels or width))
+        self.channels = channels
+        self.max_period = max_period
+        self.sine_first = sine_first
+        self.endpoint = endpoint
+
+    def forward(self, t: Tensor) -> Tensor:
+        x = sinusoidal_embedding(
+            t, self.channels, max_period=self.max_period, sine_first=self.sine_first, endpoint=self.endpoint
+        ).to(next(self.parameters()).dtype)
+        for layer in self:
+            x = layer(x)
+        return x
+
+
+class FourierEmbedding(nn.Module):
+    """Sines, then cosines, of 2 pi w t with frequencies w drawn from a normal distribution.
+
+    Tancik et al. (arXiv:2006.10739); score-based SDEs (arXiv:2011.13456) give it the logarithm of the noise level. The
+    frequencies lie under the key `weight`.
+
+    Args:
+        channels: length of the vector, even.
+        std: standard deviation of the frequencies.
+        learned: train the frequencies; otherwise they are a buffer.
+
+    Shapes: (b,) -> (b, channels), of the frequencies' type; computed in float32 or better.
+
+    Raises:
+        ValueError: the number of channels is odd.
+    """
+
+    weight: Tensor
+
+    def __init__(self, channels: int, std: float = 16.0, learned: bool = False) -> None:
+        super().__init__()
+        if channels % 2:
+            raise ValueError(f"channels should be even, got {channels}")
+        frequencies = std * torch.randn(channels // 2)
+        if learned:
+            self.weight = nn.Parameter(frequencies)
+        else:
+            self.register_buffer("weight", frequencies)
+
+    def forward(self, t: Tensor) -> Tensor:
+        dtype = at_least_float32(self.weight.dtype)
+        angles = 2 * math.pi * t.to(dtype)[:, None] * self.weight.to(dtype)
+        return torch.cat((angles.sin(), angles.cos()), dim=1).to(self.weight.dtype)

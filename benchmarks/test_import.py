@@ -22,9 +22,7 @@ def test_import_is_nearly_as_fast_as_torch(record_property, capsys):
     runs = [[seconds(statement) for statement in statements] for _ in range(ROUNDS)]
     python, torch, restoralib, archs = (statistics.median(column) for column in zip(*runs, strict=True))
     with capsys.disabled():
-        print(
-            f"\nimport torch {torch - python:.2f} s; restoralib {restoralib / torch:.3f}x, restoralib.archs {archs / torch:.3f}x"
-        )
+        print(f"\nimport torch: {torch - python:.2f} s; restoralib {restoralib / torch:.3f}x, archs {archs / torch:.3f}x")
     record_property("restoralib / torch", restoralib / torch)
     record_property("restoralib.archs / torch", archs / torch)
     assert max(restoralib, archs) <= 1.2 * torch

@@ -21,8 +21,8 @@ from safetensors import safe_open
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 _DATA = (
-    "394 photographs of at most 512x512: DIV2K test and validation images reduced (100 + 6), Sun-Hays 80 reduced, RealSR validation "
-    "reduced (25), example tiles of traiNNer-redux (9), BSDS500 training part reduced (174)"
+    "394 photographs of at most 512x512: DIV2K test and validation images reduced (100 + 6), Sun-Hays 80 reduced, RealSR "
+    "validation reduced (25), example tiles of traiNNer-redux (9), BSDS500 training part reduced (174)"
 )
 _TERMS = (
     "Trained on research data: DIV2K and RealSR for academic research, BSDS500 for non-commercial research and education, "
@@ -88,7 +88,7 @@ def add(name: str, file: Path, *, commit: str, recipe: str | None = None) -> Non
 
 
 def record_figures(rows: list[dict[str, Any]]) -> None:
-    """Enter measured figures: "dataset, protocol" -> PSNR and SSIM of the bundled weights and of what they are compared with."""
+    """Enter measured figures: "dataset, protocol" -> method -> [PSNR, SSIM], the methods that it is compared with among them."""
     entries = read_manifest()
     for entry in entries:
         scale = f"x{entry['scale']}" if entry["scale"] > 1 else "sigma"

@@ -1,0 +1,45 @@
+"""Building blocks that networks share; each can be imported and used alone."""
+
+from restoralib.blocks.channel_attention import SCA, ChannelAttention
+from restoralib.blocks.embedding import FourierEmbedding, TimeEmbedding, sinusoidal_embedding
+from restoralib.blocks.gates import SimpleGate
+from restoralib.blocks.linear_attention import (
+    LinearAttention,
+    LinearState,
+    read_linear_state,
+    relu_linear_attention,
+    update_linear_state,
+)
+from restoralib.blocks.naf import NAFBlock
+from restoralib.blocks.norm import LayerNorm2d
+from restoralib.blocks.reduction import GlobalMean, GlobalReduction
+from restoralib.blocks.residual import ResidualBlock
+from restoralib.blocks.upsample import (
+    PixelShuffleDirect,
+    PixelShuffleUpsample,
+    PixelUnshuffleDownsample,
+    TransposedConvUpsample,
+)
+
+__all__ = [
+    "SCA",
+    "ChannelAttention",
+    "FourierEmbedding",
+    "GlobalMean",
+    "GlobalReduction",
+    "LayerNorm2d",
+    "LinearAttention",
+    "LinearState",
+    "NAFBlock",
+    "PixelShuffleDirect",
+    "PixelShuffleUpsample",
+    "PixelUnshuffleDownsample",
+    "ResidualBlock",
+    "SimpleGate",
+    "TimeEmbedding",
+    "TransposedConvUpsample",
+    "read_linear_state",
+    "relu_linear_attention",
+    "sinusoidal_embedding",
+    "update_linear_state",
+]

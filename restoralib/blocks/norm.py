@@ -28,3 +28,39 @@ class LayerNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return channel_norm(x, self.weight, self.bias, self.eps)
+
+
+class WithBiasLayerNorm(nn.Module):
+    """Ordinary layer norm over channels of Restormer (arXiv:2111.09881), eps 1e-5.
+
+    Weight and bias lie under `body`, as in the authors' checkpoints.
+
+    Shapes: (b, c, h, w) -> (b, c, h, w).
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.body = LayerNorm2d(channels, eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+class BiasFreeLayerNorm(nn.Module):
+    """Restormer's layer norm for denoising (arXiv:2111.09881): divides by the standard deviation over channels, eps 1e-5.
+
+    The mean is not subtracted from what is divided, though the variance is the one about the mean. The weight lies under
+    `body`, as in the authors' checkpoints.
+
+    Shapes: (b, c, h, w) -> (b, c, h, w).
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.body = nn.LayerNorm(channels, eps, bias=False)  # keeps the weight; its own forward would subtract the mean
+
+    def forward(self, x: Tensor) -> Tensor:
+        precise = x.to(torch.promote_types(x.dtype, torch.float32))
+        variance = precise.var(1, correction=0, keepdim=True)
+        normed = precise * torch.rsqrt(variance + self.body.eps)
+        return normed.to(x.dtype) * self.body.weight[:, None, None]

@@ -3,6 +3,10 @@
 They are modules of their own, without weights, so that `restore(exact=True)` can gather them tile by tile.
 """
 
+from contextlib import nullcontext
+
+import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 
@@ -22,3 +26,29 @@ class GlobalMean(GlobalReduction):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3), keepdim=True)
+
+
+class ChannelGram(GlobalReduction):
+    """Second moments of queries and keys, for attention between channels: the mean of q_i k_j, and of q_i^2 and k_j^2.
+
+    The Gram matrix of Restormer's transposed attention (arXiv:2111.09881, eq. 1) with all that its normalisation needs.
+    Half precision is summed, and given back, in float32: the squares of a large image overflow float16.
+
+    Args:
+        heads: groups of channels; only channels of one group meet.
+
+    Shapes: (b, 2c, h, w), the queries before the keys -> (b, heads, c / heads, c / heads + 2): a row for every query
+        channel, a column for every key channel, then a column of the queries' mean squares and one of the keys'.
+    """
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        device = x.device.type
+        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
+            x = x.to(torch.promote_types(x.dtype, torch.float32))
+            qk = rearrange(x, "b (two heads c) h w -> b two heads c (h w)", two=2, heads=self.heads)
+            squares = torch.linalg.vector_norm(qk, dim=-1).square()
+            return torch.cat((qk[:, 0] @ qk[:, 1].mT, squares.movedim(1, -1)), -1) / qk.shape[-1]

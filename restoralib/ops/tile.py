@@ -18,7 +18,7 @@ Span = tuple[int, int]
 def plan_tiles(length: int, tile: int, overlap: int = 0, multiple: int = 1) -> list[Span]:
     """Cut an axis into spans (start, stop) of one length, with neighbours sharing at least `overlap` samples.
 
-    All spans start on multiples of `multiple`. They are as few as possible and spread evenly, so that no sliver is left over and
+    All spans start on multiples of `multiple`. They are as few as possible and spread evenly: no sliver is left over and
     every overlap is about as large as it can be for nothing. Where the axis is not a whole number of multiples, the last span
     ends with the axis and is shorter by less than one multiple: it starts on the grid and a network pads it as it pads the
     whole axis.

@@ -88,7 +88,7 @@ def add(name: str, file: Path, *, commit: str, recipe: str | None = None) -> Non
 
 
 def record_figures(rows: list[dict[str, Any]]) -> None:
-    """Enter measured figures: "dataset, protocol" -> method -> [PSNR, SSIM], the methods that it is compared with among them."""
+    """Enter measured figures, those of the methods compared with among them: "dataset, protocol" -> method -> [PSNR, SSIM]."""
     entries = read_manifest()
     for entry in entries:
         scale = f"x{entry['scale']}" if entry["scale"] > 1 else "sigma"

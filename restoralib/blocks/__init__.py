@@ -11,9 +11,10 @@ from restoralib.blocks.linear_attention import (
     update_linear_state,
 )
 from restoralib.blocks.naf import NAFBlock
-from restoralib.blocks.norm import LayerNorm2d
-from restoralib.blocks.reduction import GlobalMean, GlobalReduction
+from restoralib.blocks.norm import BiasFreeLayerNorm, LayerNorm2d, WithBiasLayerNorm
+from restoralib.blocks.reduction import ChannelGram, GlobalMean, GlobalReduction
 from restoralib.blocks.residual import ResidualBlock
+from restoralib.blocks.transposed_attention import DGFN, DMTA, GDFN, MDTA
 from restoralib.blocks.upsample import (
     PixelShuffleDirect,
     PixelShuffleUpsample,
@@ -22,8 +23,14 @@ from restoralib.blocks.upsample import (
 )
 
 __all__ = [
+    "DGFN",
+    "DMTA",
+    "GDFN",
+    "MDTA",
     "SCA",
+    "BiasFreeLayerNorm",
     "ChannelAttention",
+    "ChannelGram",
     "FourierEmbedding",
     "GlobalMean",
     "GlobalReduction",
@@ -38,6 +45,7 @@ __all__ = [
     "SimpleGate",
     "TimeEmbedding",
     "TransposedConvUpsample",
+    "WithBiasLayerNorm",
     "read_linear_state",
     "relu_linear_attention",
     "sinusoidal_embedding",

@@ -32,9 +32,8 @@ def sinusoidal_embedding(
 
     Source: Ho et al., arXiv:2006.11239, after Vaswani et al., arXiv:1706.03762.
     """
+    _check_channels(channels, endpoint)
     count = channels // 2
-    if channels % 2 or count < 1 + endpoint:
-        raise ValueError(f"channels should be even and at least {2 + 2 * endpoint}, got {channels}")
     t = t.to(at_least_float32(t.dtype))
     exponents = torch.arange(count, dtype=t.dtype, device=t.device) / (count - endpoint)
     angles = t[:, None] * torch.exp(-math.log(max_period) * exponents)
@@ -54,6 +53,9 @@ class TimeEmbedding(nn.Sequential):
         max_period, sine_first, endpoint: see `sinusoidal_embedding`.
 
     Shapes: (b,) -> (b, out_channels), of the weights' type.
+
+    Raises:
+        ValueError: as `sinusoidal_embedding`.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class TimeEmbedding(nn.Sequential):
         sine_first: bool = False,
         endpoint: bool = False,
     ) -> None:
+        _check_channels(channels, endpoint)
         super().__init__(nn.Linear(channels, width), nn.SiLU(), nn.Linear(width, out_channels or width))
         self.channels = channels
         self.max_period = max_period
@@ -95,15 +98,14 @@ class FourierEmbedding(nn.Module):
     Shapes: (b,) -> (b, channels), of the frequencies' type; computed in float32 or better.
 
     Raises:
-        ValueError: the number of channels is odd.
+        ValueError: the number of channels is odd or not positive.
     """
 
     weight: Tensor
 
     def __init__(self, channels: int, std: float = 16.0, learned: bool = False) -> None:
         super().__init__()
-        if channels % 2:
-            raise ValueError(f"channels should be even, got {channels}")
+        _check_channels(channels)
         frequencies = std * torch.randn(channels // 2)
         if learned:
             self.weight = nn.Parameter(frequencies)
@@ -114,3 +116,9 @@ class FourierEmbedding(nn.Module):
         dtype = at_least_float32(self.weight.dtype)
         angles = 2 * math.pi * t.to(dtype)[:, None] * self.weight.to(dtype)
         return torch.cat((angles.sin(), angles.cos()), dim=1).to(self.weight.dtype)
+
+
+def _check_channels(channels: int, endpoint: bool = False) -> None:
+    least = 4 if endpoint else 2
+    if channels % 2 or channels < least:
+        raise ValueError(f"channels should be even and at least {least}, got {channels}")

@@ -14,7 +14,14 @@ def model_table() -> str:
     rows = ["| model | tasks | scale | parameters | code | weights | weights come from |", "| --- " * 7 + "|"]
     for name in list_models():
         info = model_info(name)
-        cells = (f"`{name}`", ", ".join(info.tasks), info.scale, f"{info.parameters:,}", info.code_license, info.weights_license)
+        cells = (
+            f"`{name}`",
+            ", ".join(info.tasks),
+            info.scale,
+            f"{info.parameters:,}",
+            info.code_license,
+            info.weights_license,
+        )
         rows.append(f"| {' | '.join(map(str, cells))} | {info.weights} |")
     return "\n".join(rows)
 

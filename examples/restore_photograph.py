@@ -2,8 +2,9 @@
 
     python examples/restore_photograph.py [PHOTOGRAPH] [--out before_after.png]
 
-First row: Gaussian noise of sigma 25, rounded to 8 bits, and the denoiser. Second row: a quarter of the size, enlarged by bicubic
-interpolation, and super-resolution x4. The photograph beside this file (CC0, see examples/README.md) was not in the training data.
+First row: Gaussian noise of sigma 25, rounded to 8 bits, and the denoiser. Second row: a quarter of the size, enlarged by
+bicubic interpolation, and super-resolution x4. The photograph beside this file (CC0, see examples/README.md) was not in the
+training data.
 """
 
 import argparse
@@ -14,14 +15,10 @@ from torch import Tensor
 
 import restoralib
 from restoralib.comparison import enlarge_to, side_by_side
+from restoralib.evaluation import round_to_8_bits
 from restoralib.images import read_image, to_picture, write_image
 from restoralib.metrics import psnr
 from restoralib.ops import resize
-
-
-def round_to_8_bits(image: Tensor) -> Tensor:
-    """What a file would store of an image, (c, h, w) in [0, 1]."""
-    return (image.clamp(0, 1) * 255).round() / 255
 
 
 def add_noise(clean: Tensor, sigma: float = 25, seed: int = 0) -> Tensor:

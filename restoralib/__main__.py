@@ -13,7 +13,7 @@ def main() -> None:
         if (error.name or "").partition(".")[0] not in {"typer", "rich", "click"}:
             raise
         sys.exit(f'the command line needs {error.name}; install it with: pip install "restoralib[cli]"')
-    app()
+    app(prog_name="restoralib")
 
 
 if __name__ == "__main__":

@@ -25,10 +25,9 @@ SOURCES = sorted((ROOT / "restoralib").rglob("*.py"))
 
 def modules_after(code: str) -> set[str]:
     """Top-level modules that a fresh interpreter has loaded after some code."""
-    script = (
-        f"{code}\nimport json, sys; sys.stderr.write(json.dumps(sorted({{name.partition('.')[0] for name in sys.modules}})))"
-    )
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    report = "import json, sys; sys.stderr.write(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    command = [sys.executable, "-I", "-c", f"{code}\n{report}"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
     return set(json.loads(result.stderr.splitlines()[-1]))
 
 

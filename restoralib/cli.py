@@ -1,0 +1,421 @@
+"""The command line: `restoralib restore`, `models`, `info`, `compare` and `doctor`.
+
+It maps arguments to functions of the library and draws what they give. Whatever needs torch is imported inside the commands, so
+that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from torch import nn
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Restore images.")
+logger = logging.getLogger(__name__)
+screen = Console()
+messages = Console(stderr=True)
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="An argument of the network that its weights do not tell: scale=3."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def print_version(asked: bool) -> None:
+    """Print the version and end, where it was asked for."""
+    if asked:
+        from restoralib import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def configure(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Show the version.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell what is done, and show tracebacks.")] = False,
+) -> None:
+    """Send the library's log and warnings to standard error."""
+    handler = RichHandler(console=messages, show_time=False, show_path=False)
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler], force=True
+    )
+    logging.captureWarnings(True)
+
+
+def stop(message: object) -> typer.Exit:
+    """Print an error; raise what is returned to end with exit code 1."""
+    messages.print(f"[red]error:[/red] {escape(str(message))}", highlight=False, soft_wrap=True)
+    return typer.Exit(1)
+
+
+# Which files are read and written
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to restore.
+
+    Args:
+        source: the file to read.
+        target: the file to write.
+    """
+
+    source: Path
+    target: Path
+
+
+def find_images(arguments: Iterable[str]) -> tuple[list[Path], list[str]]:
+    """Files, the images of folders (not of their subfolders) and the matches of globs, in this order, each once.
+
+    Returns:
+        The files, and the arguments that name none.
+    """
+    found: dict[Path, Path] = {}
+    missing = []
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_file():
+            files = [path]
+        else:
+            candidates = path.iterdir() if path.is_dir() else map(Path, glob.glob(argument, recursive=True))
+            files = sorted(file for file in candidates if file.suffix.lower() in IMAGE_SUFFIXES)
+        if not files:
+            missing.append(argument)
+        for file in files:
+            found.setdefault(file.resolve(), file)
+    return list(found.values()), missing
+
+
+def plan_jobs(sources: Sequence[Path], output: Path, *, suffix: str = "", extension: str | None = None) -> list[Job]:
+    """Where each image goes: a file of its own directly in `output`, or `output` itself where that names an image file.
+
+    Args:
+        sources: files to read; with a suffix, those that are results of others in the same folder are left out.
+        output: a folder, or an image file where there is one source.
+        suffix: put between the name and its extension.
+        extension: of the written files, such as "png"; None keeps each source's own.
+
+    Raises:
+        ValueError: several sources for one file, or a suffix that leads out of the folder.
+    """
+    if output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir():
+        if len(sources) != 1:
+            raise ValueError(f"{output} is one file for {len(sources)} images; name a folder")
+        return [Job(sources[0], output)]
+    if Path(f"x{suffix}").name != f"x{suffix}" or "\\" in suffix:
+        raise ValueError(f"a suffix is a part of a file name, got {suffix!r}")
+    jobs, taken = [], set[str]()
+    for source in sources:
+        ending = f".{extension}" if extension else source.suffix
+        name = source.stem + suffix
+        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        # Some file systems take A.png and a.png for one file.
+        free = next(candidate for candidate in names if f"{candidate}{ending}".casefold() not in taken)
+        taken.add(f"{free}{ending}".casefold())
+        jobs.append(Job(source, output / f"{free}{ending}"))
+    # A folder that is its own output holds the results of earlier runs.
+    results = {job.target.resolve() for job in jobs if suffix and job.source.resolve().parent == output.resolve()}
+    return [job for job in jobs if job.source.resolve() not in results]
+
+
+def refusal(job: Job, jobs: Sequence[Job], *, overwrite: bool) -> str | None:
+    """Why a job would destroy an input, None where it does not."""
+    target = job.target.resolve()
+    if target == job.source.resolve():
+        return None if overwrite else "would overwrite its input; name another --output, a --suffix, or --overwrite"
+    if any(target == other.source.resolve() for other in jobs):
+        return f"would overwrite {job.target}, another input; name another --output or a --suffix"
+    return None
+
+
+# What is run
+
+
+def parse_tile(text: str) -> str | int | tuple[int, int] | None:
+    """ "auto", "none", a side such as "256", or height x width such as "256x384"."""
+    if text in ("auto", "none"):
+        return None if text == "none" else text
+    sides = text.split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        raise ValueError(f"--tile should be auto, none, a number of pixels or HEIGHTxWIDTH, got {text!r}")
+    return int(sides[0]) if len(sides) == 1 else (int(sides[0]), int(sides[1]))
+
+
+def parse_settings(texts: Sequence[str] | None) -> dict[str, Any]:
+    """NAME=VALUE as keyword arguments; values are JSON where they can be, else text."""
+    settings = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not (name.isidentifier() and equals):
+            raise ValueError(f"--set expects NAME=VALUE, got {text!r}")
+        try:
+            settings[name] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[name] = value
+    return settings
+
+
+def choose_model(name: str, settings: dict[str, Any]) -> str | nn.Module:
+    """The network of a checkpoint file; the name itself of a task or model."""
+    from restoralib import load_model
+
+    if Path(name).is_file():
+        return load_model(name, **settings)
+    if settings:
+        raise ValueError(f"--set is for checkpoint files, and {name} is none")
+    return name
+
+
+def run_jobs(jobs: Sequence[Job], **options: Any) -> list[tuple[str, str]]:
+    """Restore one image after the other under a progress bar.
+
+    Args:
+        jobs: what to read and where to write.
+        options: keyword arguments of `restore_file`.
+
+    Returns:
+        The path and the reason of each that failed.
+    """
+    from restoralib.restoration import restore_file
+
+    failures = []
+    columns = (
+        TextColumn("{task.fields[position]} {task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        "<",
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=messages, disable=not messages.is_terminal) as bar:
+        task = bar.add_task("", total=len(jobs), position="")
+        for number, job in enumerate(jobs):
+
+            def progress(done: int, total: int, stage: str, before: int = number) -> None:
+                bar.update(task, completed=before + done / total)
+
+            bar.update(task, completed=number, description=escape(job.source.name), position=f"{number + 1}/{len(jobs)}")
+            try:
+                job.target.parent.mkdir(parents=True, exist_ok=True)
+                restore_file(job.source, job.target, progress=progress, **options)
+            except Exception as error:  # one bad image must not stop the others
+                logger.info("%s failed", job.source, exc_info=True)
+                failures.append((str(job.source), str(error) or type(error).__name__))
+    return failures
+
+
+def describe_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Facts about a checkpoint: its network, what was assumed, and, where nothing is missing, the network's needs."""
+    from restoralib.archs import VARIANTS
+    from restoralib.checkpoints import build, read_checkpoint, recognize, recorded
+
+    state, metadata = read_checkpoint(path)
+    told = recorded(metadata) or recognize(state)
+    config = {**told.config, **settings}
+    missing = [name for name in told.missing if name not in config]
+    facts: dict[str, Any] = {
+        "file": str(path),
+        "network": told.cls.__name__,
+        "published as": [
+            name for name, variant in VARIANTS.items() if variant.cls is told.cls and dict(variant.config) == config
+        ],
+        "config": config,
+        "assumed": {name: reason for name, reason in told.assumed.items() if name not in settings},
+        "missing": missing,
+        "metadata": metadata,
+    }
+    if not missing:
+        net = build(told.cls, config, state)
+        facts["parameters"] = sum(parameter.numel() for parameter in net.parameters())
+        facts["needs"] = asdict(net.spec)
+    return facts
+
+
+def print_json(value: object) -> None:
+    """Indented JSON on standard output; what JSON does not know becomes text."""
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+# Commands
+
+
+@app.command()
+def restore(
+    inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Image files, folders or globs.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results, or a file for one image.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="Task, name of a model, or checkpoint file.")] = "auto",
+    settings: Settings = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")] = "auto",
+    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Type of the computation.")] = "auto",
+    tile: Annotated[str, typer.Option(help="auto, none, or the side of a tile in pixels: 256 or 256x384.")] = "auto",
+    exact: Annotated[bool, typer.Option("--exact", help="Tiles that give the untiled result, at more work.")] = False,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Mean over eight flips and turns; eight times the work.")
+    ] = False,
+    suffix: Annotated[str, typer.Option(help="Put between a result's name and its extension, such as _x4.")] = "",
+    extension: Annotated[
+        Literal["png", "jpg", "webp", "tif"] | None,
+        typer.Option("--format", help="Format of the results.", show_default="that of the input"),
+    ] = None,
+    keep_metadata: Annotated[bool, typer.Option(help="Copy EXIF, XMP and ICC profile.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Restore again what is there, and inputs in place.")] = False,
+) -> None:
+    """Restore images.
+
+    Results that are there already are skipped; each file is written whole or not at all. One image that fails does not stop the
+    others; it is listed at the end, and the exit code is then 1.
+    """
+    sources, missing = find_images(inputs)
+    failures = [(argument, "no such file, and no folder or glob with images") for argument in missing]
+    skipped, todo = [], []
+    try:
+        jobs = plan_jobs(sources, output, suffix=suffix, extension=extension)
+        chosen = choose_model(model, parse_settings(settings))
+    except (ValueError, TypeError) as error:
+        raise stop(error) from error
+    for job in jobs:
+        if reason := refusal(job, jobs, overwrite=overwrite):
+            failures.append((str(job.source), reason))
+        elif job.target.exists() and not overwrite:
+            skipped.append(job)
+        else:
+            todo.append(job)
+    failed = run_jobs(
+        todo,
+        model=chosen,
+        device=device,
+        dtype=dtype,
+        tile=parse_tile(tile),
+        exact=exact,
+        ensemble=ensemble,
+        keep_metadata=keep_metadata,
+    )
+    failures += failed
+    there = f", {len(skipped)} skipped: they are there already" if skipped else ""
+    messages.print(f"{len(todo) - len(failed)} restored{there}, {len(failures)} failed", highlight=False)
+    for source, reason in failures:
+        messages.print(f"[red]failed:[/red] {escape(source)}: {escape(reason)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1 if failures else 0)
+
+
+@app.command()
+def models(
+    pattern: Annotated[str, typer.Argument(help="Names to list, such as 'nafnet*'.")] = "*",
+    task: Annotated[str | None, typer.Option(help="Only models for this task, such as denoise or sr4.")] = None,
+    commercial: Annotated[
+        bool | None, typer.Option("--commercial/--non-commercial", help="By what the weights' licence allows.")
+    ] = None,
+    bundled: Annotated[bool, typer.Option("--bundled", help="Only models whose weights come with restoralib.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the models, their licences and where their weights are."""
+    from restoralib.zoo import list_models, model_info
+
+    try:
+        names = list_models(pattern, task=task, commercial=commercial, bundled=bundled or None)
+    except ValueError as error:
+        raise stop(error) from error
+    entries = [model_info(name) for name in names]
+    if as_json:
+        return print_json([asdict(entry) for entry in entries])
+    table = Table("model", "tasks", "scale", "parameters", "code", "weights", "weights from", box=None, header_style="bold")
+    for entry in entries:
+        licences = (entry.code_license, entry.weights_license)
+        numbers = (f"{entry.scale}", f"{entry.parameters:,}")
+        table.add_row(entry.name, ", ".join(entry.tasks), *numbers, *licences, entry.weights)
+    screen.print(table)
+
+
+@app.command()
+def info(
+    checkpoint: Annotated[Path, typer.Argument(help="A .safetensors, .pth, .pt or .ckpt file.")],
+    settings: Settings = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what network a checkpoint holds."""
+    try:
+        facts = describe_checkpoint(checkpoint, parse_settings(settings))
+    except (ValueError, TypeError, OSError) as error:
+        raise stop(error) from error
+    if as_json:
+        return print_json(facts)
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        lines = [f"{key}: {item}" for key, item in value.items()] if isinstance(value, dict) else value
+        text = "\n".join(map(str, lines)) if isinstance(lines, list) else f"{lines:,}" if isinstance(lines, int) else str(lines)
+        table.add_row(f"[bold]{name}[/bold]", escape(text or "none"))
+    screen.print(table)
+
+
+@app.command()
+def compare(
+    before: Annotated[Path, typer.Argument(metavar="A", help="Image before.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="Image after; a whole multiple of A's size.")],
+    target: Annotated[Path | None, typer.Option("--target", "-t", help="The true image, to measure both against.")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the picture goes.")] = Path("before_after.png"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it is there.")] = False,
+) -> None:
+    """Put two images side by side and print PSNR and SSIM, of one against the other or of both against a third.
+
+    A smaller A is enlarged by bicubic interpolation. Figures are over RGB, all pixels.
+    """
+    from restoralib.comparison import enlarge_to, side_by_side
+    from restoralib.images import read_image, to_picture, write_image
+    from restoralib.metrics import psnr, ssim
+
+    paths = [before, after, target] if target else [before, after]
+    try:
+        if output.exists() and (not overwrite or output.resolve() in {path.resolve() for path in paths}):
+            raise ValueError(f"{output} exists; name another --output" + ("" if overwrite else ", or --overwrite"))
+        images = [read_image(path).color for path in paths]
+        size = (images[1].shape[1], images[1].shape[2])
+        images = [enlarge_to(image.expand(3, -1, -1), size) for image in images]
+        write_image(output, to_picture(side_by_side(images)))
+    except (ValueError, OSError) as error:
+        raise stop(error) from error
+    measured = zip(paths[:2], images[:2], strict=True) if target else [(after, images[1])]
+    reference = images[2] if target else images[0]
+    table = Table(f"against {target or before}", "PSNR, dB", "SSIM", box=None, header_style="bold")
+    for path, image in measured:
+        similarity = f"{ssim(image[None], reference[None]).item():.4f}" if min(size) >= 11 else "too small"
+        table.add_row(str(path), f"{psnr(image[None], reference[None]).item():.2f}", similarity)
+    screen.print(table)
+    screen.print(f"wrote {output}", highlight=False)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Tell versions and devices, and check what works; the exit code is 1 where something does not."""
+    from restoralib.doctor import diagnose
+
+    findings = diagnose()
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        table = Table(show_header=False, box=None)
+        for finding in findings:
+            mark = "[green]ok[/green]" if finding.ok else "[red]no[/red]"
+            remedy = f"\n{finding.remedy}" if finding.remedy else ""
+            table.add_row(finding.topic, finding.subject, mark, escape(finding.result + remedy))
+        screen.print(table)
+    raise typer.Exit(0 if all(finding.ok for finding in findings) else 1)

@@ -1,0 +1,286 @@
+"""The command line: which files it reads and writes, what it prints, how it fails."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from restoralib import cli, doctor
+from restoralib.archs import FSRCNN, NAFNet
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return lambda *arguments: CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def write_picture(path: Path, value: int = 128, size: tuple[int, int] = (24, 16)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value, value // 2, 255 - value)).save(path)
+    return path
+
+
+@pytest.fixture
+def identity(tmp_path) -> Path:
+    """A checkpoint of a NAFNet that changes nothing, in a folder of its own."""
+    net = NAFNet(width=2, middle_blk_num=1, enc_blk_nums=(1,), dec_blk_nums=(1,))
+    torch.nn.init.zeros_(net.ending.weight)
+    torch.nn.init.zeros_(net.ending.bias)
+    path = tmp_path / "models" / "identity.pth"
+    path.parent.mkdir()
+    torch.save({"params": net.state_dict()}, path)
+    return path
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+# Which files are read and written
+
+
+def test_files_folders_and_globs_are_found_once_and_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("b.png", "a.jpg", "notes.txt", "deep/c.PNG"):
+        write_picture(tmp_path / name) if not name.endswith("txt") else (tmp_path / name).write_text("no image")
+    found, missing = cli.find_images(["b.png", ".", "deep/*", "nothing/*.png", "absent.png"])
+    assert found == [Path("b.png"), Path("a.jpg"), Path("deep/c.PNG")]
+    assert missing == ["nothing/*.png", "absent.png"]
+
+
+def test_images_of_one_name_get_files_of_their_own():
+    sources = [Path("a/x.png"), Path("b/x.png"), Path("c/X.PNG"), Path("d/x-2.png"), Path("e/x.jpg")]
+    jobs = cli.plan_jobs(sources, Path("out"))
+    assert [job.target.name for job in jobs] == ["x.png", "x-2.png", "X-3.PNG", "x-2-2.png", "x.jpg"]
+    names = [job.target.name for job in cli.plan_jobs(sources, Path("out"), extension="png")]
+    assert len({name.casefold() for name in names}) == len(sources)
+
+
+def test_one_image_may_go_to_a_file():
+    (job,) = cli.plan_jobs([Path("x.jpg")], Path("out/y.png"))
+    assert job.target == Path("out/y.png")
+    with pytest.raises(ValueError, match="one file for 2 images; name a folder"):
+        cli.plan_jobs([Path("x.jpg"), Path("z.jpg")], Path("out/y.png"))
+
+
+@pytest.mark.parametrize("suffix", ["/../../escaped", "../x", "\\..\\x", "a/b"])
+def test_suffix_cannot_lead_out_of_the_folder(suffix):
+    with pytest.raises(ValueError, match="part of a file name"):
+        cli.plan_jobs([Path("x.png")], Path("out"), suffix=suffix)
+
+
+def test_results_of_an_earlier_run_are_no_inputs():
+    jobs = cli.plan_jobs([Path("in/a.png"), Path("in/a_x4.png")], Path("in"), suffix="_x4")
+    assert jobs == [cli.Job(Path("in/a.png"), Path("in/a_x4.png"))]
+
+
+def test_tile_is_parsed():
+    assert [cli.parse_tile(text) for text in ("auto", "none", "256", "256x384")] == ["auto", None, 256, (256, 384)]
+    for text in ("0", "x", "1x2x3", "-4", "big"):
+        with pytest.raises(ValueError, match="--tile should be"):
+            cli.parse_tile(text)
+
+
+def test_settings_are_parsed():
+    assert cli.parse_settings(["scale=3", "img_range=255.0", "upsampler=nearest"]) == {
+        "scale": 3,
+        "img_range": 255.0,
+        "upsampler": "nearest",
+    }
+    with pytest.raises(ValueError, match="NAME=VALUE"):
+        cli.parse_settings(["scale"])
+
+
+# restore
+
+
+def test_folder_is_restored_and_a_second_run_skips_it(run, tmp_path, identity):
+    for name in ("in/a.png", "in/b.png"):
+        write_picture(tmp_path / name)
+    result = run("restore", "in", "-m", identity, "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert "2 restored, 0 failed" in result.output
+    assert np.array_equal(pixels(tmp_path / "out" / "a.png"), pixels(tmp_path / "in" / "a.png"))
+    before = (tmp_path / "out" / "a.png").stat().st_mtime_ns
+    result = run("restore", "in", "-m", identity, "-o", "out")
+    assert result.exit_code == 0
+    assert "0 restored, 2 skipped" in result.output
+    assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == before
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+
+
+def test_one_bad_image_does_not_stop_the_others(run, tmp_path, identity):
+    write_picture(tmp_path / "in" / "good.png")
+    (tmp_path / "in" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    result = run("restore", "in", "missing.png", "-m", identity, "-o", "out")
+    assert result.exit_code == 1
+    assert "1 restored, 2 failed" in result.output
+    assert "bad.png" in result.output
+    assert "missing.png: no such file" in result.output
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+
+
+def test_input_is_not_overwritten_unless_told(run, tmp_path, identity):
+    source = write_picture(tmp_path / "a.png")
+    content = source.read_bytes()
+    result = run("restore", "a.png", "-m", identity, "-o", ".")
+    assert result.exit_code == 1
+    assert "would overwrite its input" in result.output
+    assert source.read_bytes() == content
+    assert run("restore", "a.png", "-m", identity, "-o", ".", "--overwrite").exit_code == 0
+
+
+def test_another_input_is_never_overwritten(run, tmp_path, identity):
+    write_picture(tmp_path / "x" / "a.png", 10)
+    other = write_picture(tmp_path / "y" / "a.png", 200)
+    content = other.read_bytes()
+    result = run("restore", "x/a.png", "y/a.png", "-m", identity, "-o", "y", "--overwrite")
+    assert result.exit_code == 1
+    assert "another input" in result.output
+    assert other.read_bytes() == content
+
+
+def test_format_and_suffix_name_the_result(run, tmp_path, identity):
+    write_picture(tmp_path / "a.jpg")
+    result = run("restore", "a.jpg", "-m", identity, "-o", "out", "--format", "png", "--suffix", "_clean")
+    assert result.exit_code == 0, result.output
+    assert Image.open(tmp_path / "out" / "a_clean.png").format == "PNG"
+
+
+def test_checkpoint_takes_what_its_weights_do_not_tell(run, tmp_path):
+    write_picture(tmp_path / "a.png", size=(12, 10))
+    torch.save(FSRCNN(3, d=8, s=4, m=1).state_dict(), tmp_path / "net.pth")
+    result = run("restore", "a.png", "-m", "net.pth", "-o", "out")
+    assert result.exit_code == 1
+    assert "scale_factor" in result.output
+    assert run("restore", "a.png", "-m", "net.pth", "--set", "scale=3", "-o", "out").exit_code == 0
+    assert Image.open(tmp_path / "out" / "a.png").size == (36, 30)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("-m", "denoize"), ("-m", "denoise", "--tile", "huge"), ("-m", "denoise", "--set", "scale=3")]
+)
+def test_wrong_arguments_stop_before_any_work(run, tmp_path, arguments):
+    write_picture(tmp_path / "a.png")
+    result = run("restore", "a.png", "-o", "out", *arguments)
+    assert result.exit_code == 1
+    assert "error:" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+# models, info, compare, doctor
+
+
+def test_models_are_listed_with_licences(run):
+    result = run("models", "nafnet*", "--json")
+    assert result.exit_code == 0, result.output
+    entries = json.loads(result.stdout)
+    assert entries
+    assert all(entry["code_license"] and entry["weights_license"] for entry in entries)
+    assert "nafnet" in run("models", "nafnet*").stdout
+
+
+def test_models_can_be_chosen_by_task_and_licence(run):
+    denoisers = json.loads(run("models", "--task", "denoise", "--json").stdout)
+    assert denoisers and all("denoise" in entry["tasks"] for entry in denoisers)
+    free = json.loads(run("models", "--commercial", "--json").stdout)
+    assert all(entry["commercial"] for entry in free)
+
+
+def test_info_names_the_network_and_its_arguments(run, identity):
+    result = run("info", identity, "--json")
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert facts["network"] == "NAFNet"
+    assert facts["config"]["width"] == 2
+    assert facts["parameters"] > 0
+    assert facts["needs"]["scale"] == 1
+    assert "NAFNet" in run("info", identity).stdout
+
+
+def test_info_says_what_the_weights_do_not_tell(run, tmp_path):
+    torch.save(FSRCNN(3).state_dict(), tmp_path / "net.pth")
+    assert json.loads(run("info", "net.pth", "--json").stdout)["missing"] == ["scale_factor"]
+    facts = json.loads(run("info", "net.pth", "--set", "scale_factor=3", "--json").stdout)
+    assert facts["needs"]["scale"] == 3
+    assert facts["published as"] == ["fsrcnn_x3"]
+
+
+def test_info_refuses_what_is_no_checkpoint(run, tmp_path):
+    (tmp_path / "notes.pth").write_text("no weights")
+    result = run("info", "notes.pth")
+    assert result.exit_code == 1
+    assert "error:" in result.output and "notes.pth" in result.output
+
+
+def test_compare_prints_figures_and_writes_the_picture(run, tmp_path):
+    write_picture(tmp_path / "a.png", 100)
+    write_picture(tmp_path / "b.png", 110)
+    result = run("compare", "a.png", "b.png")
+    assert result.exit_code == 0, result.output
+    assert "PSNR" in result.output
+    assert Image.open(tmp_path / "before_after.png").size == (24 + 8 + 24, 16)
+    assert run("compare", "a.png", "b.png").exit_code == 1
+    assert run("compare", "a.png", "b.png", "--overwrite").exit_code == 0
+
+
+def test_compare_enlarges_and_measures_against_a_target(run, tmp_path):
+    write_picture(tmp_path / "small.png", 100, (12, 8))
+    write_picture(tmp_path / "large.png", 100)
+    write_picture(tmp_path / "true.png", 101)
+    result = run("compare", "small.png", "large.png", "--target", "true.png", "-o", "picture.png")
+    assert result.exit_code == 0, result.output
+    assert "against true.png" in result.output
+    assert Image.open(tmp_path / "picture.png").size == (3 * 24 + 2 * 8, 16)
+
+
+def test_compare_never_replaces_its_inputs_and_needs_fitting_sizes(run, tmp_path):
+    write_picture(tmp_path / "a.png")
+    write_picture(tmp_path / "b.png", size=(25, 16))
+    assert run("compare", "a.png", "a.png", "-o", "a.png", "--overwrite").exit_code == 1
+    result = run("compare", "a.png", "b.png")
+    assert result.exit_code == 1
+    assert "whole multiples" in result.output
+
+
+def test_doctor_reports_versions_devices_and_checks(run):
+    result = run("doctor", "--json")
+    findings = json.loads(result.stdout)
+    assert {finding["topic"] for finding in findings} == {"version", "device", "check"}
+    assert result.exit_code == (0 if all(finding["ok"] for finding in findings) else 1)
+    assert "torch" in run("doctor").stdout
+
+
+def test_doctor_explains_a_torchvision_that_does_not_match(monkeypatch):
+    def fail(name):
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr("restoralib._timm.importlib.import_module", fail)
+    finding = doctor.check_timm()
+    assert not finding.ok
+    assert "does not match torch" in finding.result
+    assert "whl/cpu" in finding.remedy
+
+
+def test_command_line_without_typer_names_the_extra():
+    code = "import sys; sys.modules['typer'] = None; from restoralib.__main__ import main; main()"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert 'pip install "restoralib[cli]"' in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_version_is_printed(run):
+    import restoralib
+
+    assert run("--version").stdout.strip() == restoralib.__version__

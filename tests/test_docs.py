@@ -1,0 +1,102 @@
+"""The documentation: what it shows runs, and what it promises is there."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+import restoralib
+from restoralib import cli, list_models
+from restoralib.archs import FSRCNN, NAFNet
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+README = ROOT / "README.md"
+PAGES = [README, *sorted(DOCS.rglob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced code blocks of a page in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """A working folder with the files that the pages speak of."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("photograph.jpg", "photos/a.jpg", "more/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.effect_noise((40, 32), 60).convert("RGB").save(tmp_path / name)
+    net = NAFNet(width=8, middle_blk_num=1, enc_blk_nums=(1, 1), dec_blk_nums=(1, 1))
+    torch.save({"params": net.state_dict()}, tmp_path / "authors.pth")
+    torch.save(FSRCNN(scale_factor=3).state_dict(), tmp_path / "fsrcnn.pth")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.relative_to(ROOT).as_posix()
+)
+def test_python_of_a_page_runs(page, folder):
+    code = "\n".join(blocks(page, "python"))
+    exec(compile(code, str(page), "exec"), {"__name__": "page"})
+
+
+def test_commands_of_the_command_line_page_run(folder):
+    lines = [line for block in blocks(DOCS / "cli.md", "bash") for line in block.splitlines()]
+    assert len(lines) > 5
+    for line in lines:
+        program, *arguments = shlex.split(line)
+        assert program == "restoralib"
+        result = CliRunner().invoke(cli.app, arguments)
+        assert result.exit_code == 0 or arguments == ["doctor"], f"{line}\n{result.output}"
+
+
+def test_readme_has_the_two_commands_that_ci_runs():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    words = re.findall(r"readme_command (\S+)", script)
+    assert len(words) == 2
+    readme = blocks(README, "bash")
+    for word in words:
+        assert sum(word in block for block in readme) == 1
+
+
+def test_links_to_files_of_the_repository_lead_somewhere():
+    for page in (README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", ROOT / "examples" / "README.md"):
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
+def test_pictures_are_small():
+    pictures = sorted((DOCS / "pictures").glob("*"))
+    assert sum(picture.stat().st_size for picture in pictures) < 1_000_000
+    gallery = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    assert all(f"pictures/{picture.name}" in gallery for picture in pictures)
+
+
+def test_table_of_models_names_every_model():
+    table = runpy.run_path(str(DOCS / "model_table.py"))["model_table"]()
+    assert all(f"`{name}`" in table for name in list_models())
+
+
+def test_reference_covers_every_public_module():
+    shown = {name for page in (DOCS / "api").glob("*.md") for name in re.findall(r"^::: (\S+)", page.read_text(), re.MULTILINE)}
+    for module in pkgutil.iter_modules(restoralib.__path__, "restoralib."):
+        if not module.name.rpartition(".")[2].startswith("_") and module.name != "restoralib.cli":
+            assert any(name == module.name or name.startswith(f"{module.name}.") for name in shown), f"{module.name} is missing"
+
+
+@pytest.mark.parametrize("example", ["restore_photograph", "own_block", "load_checkpoint"])
+def test_example_runs(example, folder, monkeypatch, capsys):
+    arguments = {"own_block": ["--steps", "1"], "restore_photograph": ["photograph.jpg"]}.get(example, [])
+    monkeypatch.setattr(sys, "argv", [example, *arguments])
+    runpy.run_path(str(ROOT / "examples" / f"{example}.py"), run_name="__main__")
+    assert capsys.readouterr().out

@@ -1,0 +1,116 @@
+"""Checkpoints: read a file without running code in it, recognise the architecture, build it, load it strictly.
+
+A `.safetensors` file is data by design. A `.pth` file is a Python pickle: torch's restricted unpickler alone reads it, and what
+asks for more is refused. Nothing is built from a file before its claims fit its size.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from restoralib.archs.spec import Inferred
+from restoralib.checkpoints.building import build, load_weights
+from restoralib.checkpoints.errors import (
+    AmbiguousCheckpoint,
+    CheckpointError,
+    CheckpointWarning,
+    DamagedCheckpoint,
+    MissingCheckpoint,
+    UnknownCheckpoint,
+    UnsafeCheckpoint,
+    naming,
+)
+from restoralib.checkpoints.reading import read_checkpoint
+from restoralib.checkpoints.recognition import recognize, recorded
+
+__all__ = [
+    "AmbiguousCheckpoint",
+    "CheckpointError",
+    "CheckpointWarning",
+    "DamagedCheckpoint",
+    "MissingCheckpoint",
+    "UnknownCheckpoint",
+    "UnsafeCheckpoint",
+    "build",
+    "load_model",
+    "load_weights",
+    "read_checkpoint",
+    "recognize",
+]
+
+
+def load_model(
+    path: str | PathLike[str],
+    *,
+    arch: str | None = None,
+    key: str | None = None,
+    device: str | torch.device = "cpu",
+    **unrecorded: Any,
+) -> nn.Module:
+    """Load a checkpoint; its weights tell the architecture and the constructor's arguments.
+
+    Args:
+        path: a `.safetensors`, `.pth`, `.pt` or `.ckpt` file.
+        arch: name of an architecture ("nafnet") or of a class ("NAFNetLocal") where the weights fit more than one.
+        key: which entry of the file holds the weights ("params"), where the preferred one (averaged weights) is not wanted.
+        device: where to put the network.
+        unrecorded: constructor arguments that no weight tells, such as FSRCNN's `scale_factor`; `scale` is another name of it.
+
+    Returns:
+        The network in eval mode, float32.
+
+    Raises:
+        UnknownCheckpoint: no architecture has these weights; the error names the nearest. A MissingCheckpoint is one, too.
+        AmbiguousCheckpoint: an argument is needed that no weight tells; the error names it.
+        UnsafeCheckpoint: the file could run code.
+        DamagedCheckpoint: the file is truncated, of another kind, or makes absurd claims.
+        ValueError: an argument contradicts the file; every CheckpointError is one, too.
+        TypeError: the network has no such argument.
+
+    Warns:
+        CheckpointWarning: a conventional value stands in for what no weight tells, or weights are not finite.
+    """
+    state_dict, metadata = read_checkpoint(path, key=key)
+    with naming(Path(path)):
+        told = recorded(metadata)
+        if told is None:
+            told = recognize(state_dict, arch=arch)
+        elif arch not in (None, metadata["arch"], metadata["class"]):
+            raise ValueError(f"{path} holds a {metadata['class']}, so arch={arch!r} cannot be; leave it out")
+        return build(told.cls, _settle(told, unrecorded), state_dict).to(device)
+
+
+def _settle(told: Inferred, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The constructor's arguments: what the file tells, what the caller gives, what a convention says."""
+    name, parameters = told.cls.__name__, inspect.signature(told.cls).parameters
+    scale = next((own for own in ("scale", "scale_factor", "upscale", "up_scale") if own in parameters), "scale")
+    given = {scale if argument == "scale" else argument: value for argument, value in given.items()}
+    for argument, value in given.items():
+        if argument not in parameters:
+            raise TypeError(f"{name} has no argument {argument}; its arguments are {', '.join(parameters)}")
+        is_told = argument in told.config and argument not in told.assumed
+        if is_told and _as_list(value) != _as_list(told.config[argument]):
+            was = told.config[argument]
+            raise ValueError(f"the file tells {argument}={was!r}, so {argument}={value!r} cannot be; leave it out")
+    missing = [argument for argument in told.missing if argument not in given]
+    if missing:
+        call = ", ".join(f"{argument}=…" for argument in missing)
+        raise AmbiguousCheckpoint(f"no weight of a {name} tells {' or '.join(missing)}; say it: load_model(path, {call})")
+    for argument, reason in told.assumed.items():
+        if argument not in given:
+            value = told.config.get(argument, name)
+            message = f"no weight tells {argument}; {argument}={value!r} is assumed ({reason}). Say it, to be sure"
+            warnings.warn(message, CheckpointWarning, stacklevel=3)
+    return {**told.config, **given}
+
+
+def _as_list(value: Any) -> Any:
+    return [_as_list(item) for item in value] if isinstance(value, (list, tuple)) else value

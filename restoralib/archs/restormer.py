@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant
 from restoralib.blocks.norm import BiasFreeLayerNorm, WithBiasLayerNorm
 from restoralib.blocks.transposed_attention import GDFN, MDTA
+from restoralib.blocks.upsample import PixelShuffleDirect, PixelUnshuffleDownsample
 from restoralib.ops.pad import pad_to_multiple
 
 _NORMS: dict[str, type[nn.Module]] = {"WithBias": WithBiasLayerNorm, "BiasFree": BiasFreeLayerNorm}
@@ -93,20 +94,23 @@ class Restormer(nn.Module):
         def blocks(width: int, depth: int, heads: int) -> nn.Sequential:
             return nn.Sequential(*(TransformerBlock(width, heads, ffn_expansion_factor, bias, norm) for _ in range(depth)))
 
-        widths = [dim, 2 * dim, 4 * dim, 8 * dim]
-        self.patch_embed = nn.Sequential(OrderedDict(proj=nn.Conv2d(inp_channels, dim, 3, padding=1, bias=False)))
-        for i, width in enumerate(widths[:3]):
-            self.add_module(f"encoder_level{i + 1}", blocks(width, num_blocks[i], heads[i]))
-            self.add_module(f"down{i + 1}_{i + 2}", _resample(width, width // 2, nn.PixelUnshuffle(2)))
-        self.latent = blocks(widths[3], num_blocks[3], heads[3])
-        for i, width in reversed(list(enumerate(widths[:3]))):
-            self.add_module(f"up{i + 2}_{i + 1}", _resample(2 * width, 4 * width, nn.PixelShuffle(2)))
-            if i:
-                self.add_module(f"reduce_chan_level{i + 1}", nn.Conv2d(2 * width, width, 1, bias=bias))
-            self.add_module(f"decoder_level{i + 1}", blocks(width if i else 2 * width, num_blocks[i], heads[i]))
-        self.refinement = blocks(2 * dim, num_refinement_blocks, heads[0])
-        self.skip_conv = nn.Conv2d(dim, 2 * dim, 1, bias=bias) if dual_pixel_task else None
-        self.output = nn.Conv2d(2 * dim, out_channels, 3, padding=1, bias=bias)
+        self.patch_embed = _named("proj", nn.Conv2d(inp_channels, dim, 3, padding=1, bias=False))
+        width = dim
+        for level in (1, 2, 3):
+            self.add_module(f"encoder_level{level}", blocks(width, num_blocks[level - 1], heads[level - 1]))
+            self.add_module(f"down{level}_{level + 1}", _named("body", PixelUnshuffleDownsample(width, bias=False)))
+            width *= 2
+        self.latent = blocks(width, num_blocks[3], heads[3])
+        for level in (3, 2, 1):
+            up = PixelShuffleDirect(width, 2, width // 2, bias=False)
+            self.add_module(f"up{level + 1}_{level}", _named("body", up))
+            if level > 1:  # the first level keeps the width of up and skip together
+                self.add_module(f"reduce_chan_level{level}", nn.Conv2d(width, width // 2, 1, bias=bias))
+                width //= 2
+            self.add_module(f"decoder_level{level}", blocks(width, num_blocks[level - 1], heads[level - 1]))
+        self.refinement = blocks(width, num_refinement_blocks, heads[0])
+        self.skip_conv = nn.Conv2d(dim, width, 1, bias=bias) if dual_pixel_task else None
+        self.output = nn.Conv2d(width, out_channels, 3, padding=1, bias=bias)
         self.spec = spec(
             inp_channels=inp_channels,
             out_channels=out_channels,
@@ -140,9 +144,9 @@ class Restormer(nn.Module):
         return restored[..., :height, :width]
 
 
-def _resample(channels: int, width: int, shuffle: nn.Module) -> nn.Sequential:
-    conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
-    return nn.Sequential(OrderedDict(body=nn.Sequential(conv, shuffle)))
+def _named(name: str, module: nn.Module) -> nn.Sequential:
+    """The module alone, under a name of the authors' keys."""
+    return nn.Sequential(OrderedDict({name: module}))
 
 
 _DEFAULTS: dict[str, Any] = {

@@ -9,8 +9,6 @@ interpolation (`restoralib.ops.resize`), and restore the result: `restore(enlarg
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant

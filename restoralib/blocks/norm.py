@@ -61,6 +61,7 @@ class BiasFreeLayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         precise = x.to(torch.promote_types(x.dtype, torch.float32))
-        variance = precise.var(1, correction=0, keepdim=True)
+        centered = precise - precise.mean(1, keepdim=True)
+        variance = centered.square().mean(1, keepdim=True)  # in channels_last far faster than Tensor.var
         normed = precise * torch.rsqrt(variance + self.body.eps)
         return normed.to(x.dtype) * self.body.weight[:, None, None]

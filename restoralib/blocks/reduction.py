@@ -50,5 +50,5 @@ class ChannelGram(GlobalReduction):
         with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
             x = x.to(torch.promote_types(x.dtype, torch.float32))
             qk = rearrange(x, "b (two heads c) h w -> b two heads c (h w)", two=2, heads=self.heads)
-            squares = torch.linalg.vector_norm(qk, dim=-1).square()
-            return torch.cat((qk[:, 0] @ qk[:, 1].mT, squares.movedim(1, -1)), -1) / qk.shape[-1]
+            products = qk[:, 0] @ qk[:, 1].mT / qk.shape[-1]
+            return torch.cat((products, qk.square().mean(-1).movedim(1, -1)), -1)

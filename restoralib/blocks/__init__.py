@@ -14,6 +14,7 @@ from restoralib.blocks.naf import NAFBlock
 from restoralib.blocks.norm import BiasFreeLayerNorm, LayerNorm2d, WithBiasLayerNorm
 from restoralib.blocks.reduction import ChannelGram, GlobalMean, GlobalReduction
 from restoralib.blocks.residual import ResidualBlock
+from restoralib.blocks.tlc import LocalMean
 from restoralib.blocks.transposed_attention import DGFN, DMTA, GDFN, MDTA
 from restoralib.blocks.upsample import (
     PixelShuffleDirect,
@@ -37,6 +38,7 @@ __all__ = [
     "LayerNorm2d",
     "LinearAttention",
     "LinearState",
+    "LocalMean",
     "NAFBlock",
     "PixelShuffleDirect",
     "PixelShuffleUpsample",

@@ -56,6 +56,7 @@ CASES = {
     "SCA": same(lambda: blocks.SCA(8)),
     "ChannelAttention": same(lambda: blocks.ChannelAttention(8)),
     "LayerNorm2d": same(lambda: blocks.LayerNorm2d(8)),
+    "LocalMean": same(lambda: blocks.LocalMean((2, 2))),
     "WithBiasLayerNorm": same(lambda: blocks.WithBiasLayerNorm(8)),
     "BiasFreeLayerNorm": same(lambda: blocks.BiasFreeLayerNorm(8)),
     "MDTA": same(lambda: blocks.MDTA(8, heads=2)),

@@ -83,9 +83,7 @@ def infer_config(state_dict: StateDict) -> Inferred | None:
     m = sum(key.startswith("mid_part.") and value.ndim == 4 for key, value in state_dict.items()) - 2
     convolutions = ["first_part.0", *(f"mid_part.{2 * i}" for i in range(m + 2)), "last_part"]
     slopes = ["first_part.1", *(f"mid_part.{2 * i + 1}" for i in range(m + 2))]
-    names = {f"{layer}.{kind}" for layer in convolutions for kind in ("weight", "bias")} | {
-        f"{layer}.weight" for layer in slopes
-    }
+    names = {f"{layer}.weight" for layer in convolutions + slopes} | {f"{layer}.bias" for layer in convolutions}
     if m < 0 or state_dict.keys() != names:
         return None
     first, shrink, last = (tuple(state_dict[f"{layer}.weight"].shape) for layer in ("first_part.0", "mid_part.0", "last_part"))

@@ -1,0 +1,246 @@
+"""Image files: PNG, JPEG, WebP, TIFF and BMP, with 16 bits and floating point where the format has them.
+
+Pillow reads 16-bit colour as 8-bit without a word, so such files go through imagecodecs (PNG) and tifffile (TIFF).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from restoralib.images.metadata import (
+    XMP_TAG,
+    add_tiff_tags,
+    metadata_of_pil,
+    metadata_of_tiff,
+    png_chunks,
+    sized_exif,
+    with_metadata,
+)
+from restoralib.images.picture import ImageError, Picture, array_to_picture, check_pixels, picture_to_array
+from restoralib.images.pil import picture_to_pil, pil_to_picture
+
+MAX_PIXELS = 2**27
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"}
+_NAMES = "PNG, JPEG, WebP, TIFF or BMP"
+
+
+def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read an image file, upright and with its metadata. The content tells the format, not the name.
+
+    Args:
+        path: a PNG, JPEG, WebP, TIFF or BMP file with one image; of a phone's MPO the first is taken.
+        max_pixels: an image that declares more is refused before it is decoded. Pillow's own limit stays in force.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError, PermissionError: there is no such file that can be read.
+        ImageError: it is empty, damaged, too large, of another format, or holds several images.
+        ImportError: the extra `io` is not installed.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory; pass an image file, or restore a folder with `restoralib restore`")
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; the current directory is {Path.cwd()}")
+    with path.open("rb") as file, _reasons(path):
+        return _read(file, max_pixels)
+
+
+def write_image(path: str | os.PathLike[str], picture: Picture, *, keep_metadata: bool = True, quality: int = 95) -> None:
+    """Write an image file in the format of its suffix. The file is there whole or not at all; an existing one is replaced.
+
+    PNG and TIFF keep 16 bits, TIFF floating point too; other formats take 8 bits, with a warning where that loses some. JPEG is
+    written without chroma subsampling. Size tags of EXIF follow the picture.
+
+    Args:
+        path: ends in .png, .jpg, .jpeg, .webp, .tif, .tiff or .bmp.
+        picture: what to write.
+        keep_metadata: write EXIF, XMP, colour profile and resolution, where the format has them; BMP has only the last.
+            Without the profile, colours of a wide-gamut picture are shown wrong.
+        quality: of JPEG and WebP, 1 to 100.
+
+    Raises:
+        ImageError: the suffix is unknown, or the format has no alpha channel and the picture has.
+        FileNotFoundError: the folder does not exist.
+    """
+    path = Path(path)
+    kind = format_of(path)
+    if not keep_metadata:
+        picture = replace(picture, icc=None, exif=None, xmp=None, dpi=None)
+    if picture.alpha is not None and kind in ("JPEG", "BMP"):
+        raise ImageError(f"{path}: {kind} has no transparency; write PNG, WebP or TIFF, or leave alpha out with alpha='drop'")
+    depth = min(picture.depth, {"PNG": 16, "TIFF": 32}.get(kind, 8))
+    if depth < picture.depth:
+        warnings.warn(
+            f"{path}: {kind} holds {depth} bits a channel, the picture has {picture.depth}; TIFF keeps them", stacklevel=2
+        )
+        picture = replace(picture, depth=depth)
+    with _replaced(path) as file, _extra_io():
+        if depth > 8:
+            (_write_wide_png if kind == "PNG" else _write_wide_tiff)(file, picture)
+        else:
+            _write_with_pillow(file, picture, kind, quality)
+
+
+def format_of(path: str | os.PathLike[str]) -> str:
+    """The format, by Pillow's names, in which `write_image` writes a file of this name.
+
+    Raises:
+        ImageError: the suffix is unknown.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in FORMATS:
+        raise ImageError(f"{path}: unknown suffix {suffix!r}; name the file {', '.join(FORMATS)}")
+    return FORMATS[suffix]
+
+
+@contextmanager
+def _extra_io() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] in ("PIL", "tifffile", "imagecodecs"):
+            raise ImportError(f'image files need {error.name}; pip install "restoralib[io]"') from error
+        raise
+
+
+@contextmanager
+def _reasons(path: Path) -> Iterator[None]:
+    """Errors of the decoders as ImageError with the file's name."""
+    try:
+        with _extra_io():
+            yield
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error.__cause__
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # Decoders raise nearly anything on damaged files.
+        raise ImageError(f"{path} is damaged or not whole ({error}); fetch or export it again") from error
+
+
+@contextmanager
+def _replaced(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes the place of `path` once it is written."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder {path.parent} does not exist; create it first")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("x+b") as file:
+            yield file
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read(file: IO[bytes], max_pixels: int) -> Picture:
+    from PIL import Image, UnidentifiedImageError
+
+    head = file.read(26)
+    if not head:
+        raise ImageError("the file is empty")
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") and (picture := _read_wide_tiff(file, max_pixels)):
+        return picture
+    file.seek(0)
+    try:
+        image = Image.open(file, formats=tuple(set(FORMATS.values())))
+    except UnidentifiedImageError:
+        raise ImageError(f"this is no {_NAMES} file; convert it to one of these") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{error} Pillow refuses it; if you trust the file, decode it yourself and pass an array") from None
+    check_pixels(image.height, image.width, max_pixels)
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":
+        raise ImageError(f"the file holds {frames} images; extract the one to restore")
+    if image.format == "PNG" and head[24] == 16:
+        import imagecodecs
+
+        file.seek(0)
+        picture = with_metadata(array_to_picture(imagecodecs.png_decode(file.read())), metadata_of_pil(image))
+        picture.mode, picture.format = image.mode, "PNG"
+        return picture
+    return pil_to_picture(image)
+
+
+def _read_wide_tiff(file: IO[bytes], max_pixels: int) -> Picture | None:
+    """A TIFF of more than 8 bits; None for others, which Pillow reads."""
+    import tifffile
+
+    file.seek(0)
+    with tifffile.TiffFile(file) as tiff:
+        page = tiff.pages.first
+        if page.dtype is None or page.dtype.itemsize == 1:
+            return None
+        check_pixels(page.imagelength, page.imagewidth, max_pixels)
+        if len(tiff.pages) > 1:
+            raise ImageError(f"the file holds {len(tiff.pages)} images; extract the one to restore")
+        if page.photometric > 2 or page.bitspersample != 8 * page.dtype.itemsize:
+            raise ImageError(f"TIFF with {page.bitspersample} bits and {page.photometric.name} is not read; convert it to RGB")
+        pixels = page.asarray().reshape(page.shape)
+        if page.axes == "SYX":
+            pixels = np.moveaxis(pixels, 0, -1)
+        picture = array_to_picture(pixels, "file")
+        if page.photometric == 0:  # White is zero.
+            picture.color = 1 - picture.color
+        if picture.alpha is not None and page.extrasamples[:1] == (1,):  # Colour multiplied by alpha.
+            picture.color = (picture.color / picture.alpha.clamp(min=1e-6)).clamp(max=1)
+        dpi = page.get_resolution(unit=2) if page.tags.valueof(296) in (2, 3) else None
+        metadata = metadata_of_tiff(file, page.iccprofile, page.tags.valueof(XMP_TAG), dpi)
+    picture = with_metadata(picture, metadata)
+    picture.format = "TIFF"
+    return picture
+
+
+def _write_with_pillow(file: IO[bytes], picture: Picture, kind: str, quality: int) -> None:
+    from PIL import PngImagePlugin
+
+    if picture.mode == "P" and kind in ("JPEG", "WEBP"):
+        picture = replace(picture, mode=None)
+    image = picture_to_pil(picture)
+    image.info.clear()  # Some formats write what stands there, others do not.
+    if kind == "TIFF":
+        image.save(file, kind, compression="tiff_adobe_deflate")
+        return add_tiff_tags(file, picture)
+    options: dict[str, Any] = {"icc_profile": picture.icc, "dpi": picture.dpi, "exif": sized_exif(picture)}
+    if kind == "PNG" and picture.xmp:
+        options["pnginfo"] = PngImagePlugin.PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", picture.xmp.decode("utf-8", "replace"))
+    elif kind == "JPEG":
+        options |= {"quality": quality, "subsampling": 0, "xmp": picture.xmp}
+    elif kind == "WEBP":
+        options |= {"quality": quality, "exact": True, "xmp": picture.xmp}
+    image.save(file, kind, **{name: value for name, value in options.items() if value is not None})
+
+
+def _write_wide_png(file: IO[bytes], picture: Picture) -> None:
+    import imagecodecs
+
+    pixels = picture_to_array(picture)
+    data = imagecodecs.png_encode(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    header = 33  # Bytes of the signature and of IHDR, which the metadata follows.
+    file.write(data[:header] + png_chunks(picture) + data[header:])
+
+
+def _write_wide_tiff(file: IO[bytes], picture: Picture) -> None:
+    import tifffile
+
+    pixels = picture_to_array(picture)
+    tifffile.imwrite(
+        file,
+        pixels[..., 0] if pixels.shape[2] == 1 else pixels,
+        byteorder="<",
+        photometric="rgb" if picture.color.shape[0] == 3 else "minisblack",
+        extrasamples=["unassalpha"] if picture.alpha is not None else None,
+        compression="zlib",
+        predictor=True,
+        metadata=None,
+        software=False,
+    )
+    add_tiff_tags(file, picture)

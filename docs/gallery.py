@@ -15,7 +15,7 @@ from torch import Tensor
 import restoralib
 from restoralib.comparison import enlarge_to, side_by_side
 from restoralib.evaluation import round_to_8_bits
-from restoralib.images import read_image, to_picture, write_image
+from restoralib.images import Picture, read_image, write_image
 from restoralib.metrics import psnr
 from restoralib.ops import resize
 from restoralib.training.denoise import add_noise
@@ -55,7 +55,7 @@ def main() -> None:
             clean = whole[:, top : top + SIZE[0], left : left + SIZE[1]]
             before, after = degrade_and_restore(clean, task, sigma)
             file = f"pictures/{name}_{task}{sigma or ''}.webp"
-            write_image(DOCS / file, to_picture(side_by_side([before, after, clean])), quality=90)
+            write_image(DOCS / file, Picture(side_by_side([before, after, clean])), quality=90)
             low, high = (psnr(image[None], clean[None]).item() for image in (before, after))
             page.append(f"![{title}: {name}]({file})\n\nPSNR {low:.2f} dB before, {high:.2f} dB after.\n")
     (DOCS / "gallery.md").write_text("\n".join(page), encoding="utf-8")

@@ -14,7 +14,7 @@ import torch
 
 import restoralib
 from restoralib.archs import NAFNet
-from restoralib.images import read_image, to_picture, write_image
+from restoralib.images import Picture, read_image, write_image
 
 PHOTOGRAPH = Path(__file__).with_name("chelsea.png")
 
@@ -43,7 +43,7 @@ def main() -> None:
     print(f"{path.name}: {type(model).__name__}, {parameters} parameters, scale {model.spec.scale}")
 
     restored = restoralib.restore(read_image(options.photograph).color, model)
-    write_image(options.out, to_picture(restored))
+    write_image(options.out, Picture(restored))
     print(f"wrote {options.out}")
 
 

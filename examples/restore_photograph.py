@@ -16,7 +16,7 @@ from torch import Tensor
 import restoralib
 from restoralib.comparison import enlarge_to, side_by_side
 from restoralib.evaluation import round_to_8_bits
-from restoralib.images import read_image, to_picture, write_image
+from restoralib.images import Picture, read_image, write_image
 from restoralib.metrics import psnr
 from restoralib.ops import resize
 
@@ -54,7 +54,7 @@ def main() -> None:
 
     rows = [side_by_side([noisy, denoised, clean]), side_by_side([enlarged, restored, clean])]
     gap = torch.ones_like(rows[0][:, :8])
-    write_image(options.out, to_picture(torch.cat([rows[0], gap, rows[1]], dim=1)))
+    write_image(options.out, Picture(torch.cat([rows[0], gap, rows[1]], dim=1)))
     print(f"wrote {options.out}: before, after, original; denoising above, super-resolution below")
 
 

@@ -25,7 +25,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from torch import nn
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Restore images.")
 logger = logging.getLogger(__name__)
@@ -224,31 +224,32 @@ def run_jobs(jobs: Sequence[Job], **options: Any) -> list[tuple[str, str]]:
     return failures
 
 
-def describe_checkpoint(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Facts about a checkpoint: its network, what was assumed, and, where nothing is missing, the network's needs."""
+def describe_checkpoint(path: Path) -> dict[str, Any]:
+    """Facts about a checkpoint: its network, what is assumed or missing, and, where nothing is missing, the network's needs."""
     from restoralib.archs import VARIANTS
     from restoralib.checkpoints import build, read_checkpoint, recognize, recorded
 
     state, metadata = read_checkpoint(path)
     told = recorded(metadata) or recognize(state)
-    config = {**told.config, **settings}
-    missing = [name for name in told.missing if name not in config]
-    facts: dict[str, Any] = {
+    published = [
+        name for name, variant in VARIANTS.items() if variant.cls is told.cls and told.config.items() <= variant.config.items()
+    ]
+    net = None if told.missing else build(told.cls, told.config, state)
+    spec: Any = net.spec if net else None
+    tasks = spec.tasks if spec else [task for name in published for task in VARIANTS[name].tasks]
+    weights = net.parameters() if net else state.values()
+    return {
         "file": str(path),
         "network": told.cls.__name__,
-        "published as": [
-            name for name, variant in VARIANTS.items() if variant.cls is told.cls and dict(variant.config) == config
-        ],
-        "config": config,
-        "assumed": {name: reason for name, reason in told.assumed.items() if name not in settings},
-        "missing": missing,
+        "tasks": sorted(set(tasks)),
+        "published as": published,
+        "parameters": sum(value.numel() for value in weights),
+        "config": told.config,
+        "assumed": dict(told.assumed),
+        "missing": list(told.missing),
+        "needs": asdict(spec) if spec else {},
         "metadata": metadata,
     }
-    if not missing:
-        net = build(told.cls, config, state)
-        facts["parameters"] = sum(parameter.numel() for parameter in net.parameters())
-        facts["needs"] = asdict(net.spec)
-    return facts
 
 
 def print_json(value: object) -> None:
@@ -338,23 +339,23 @@ def models(
     entries = [model_info(name) for name in names]
     if as_json:
         return print_json([asdict(entry) for entry in entries])
-    table = Table("model", "tasks", "scale", "parameters", "code", "weights", "weights from", box=None, header_style="bold")
+    # Two lines a model, since licences and addresses are too long for the columns of a terminal.
+    width = max((len(entry.name) for entry in entries), default=0)
     for entry in entries:
-        licences = (entry.code_license, entry.weights_license)
-        numbers = (f"{entry.scale}", f"{entry.parameters:,}")
-        table.add_row(entry.name, ", ".join(entry.tasks), *numbers, *licences, entry.weights)
-    screen.print(table)
+        name, tasks = f"[bold]{entry.name:<{width}}[/bold]", ", ".join(entry.tasks) or "no task"
+        screen.print(f"{name}  x{entry.scale}  {entry.parameters:>11,} parameters  {tasks}", highlight=False, soft_wrap=True)
+        origin = f"    code {entry.code_license}, weights {entry.weights_license}: {entry.weights}"
+        screen.print(escape(origin), highlight=False, soft_wrap=True, style="dim")
 
 
 @app.command()
 def info(
     checkpoint: Annotated[Path, typer.Argument(help="A .safetensors, .pth, .pt or .ckpt file.")],
-    settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Tell what network a checkpoint holds."""
     try:
-        facts = describe_checkpoint(checkpoint, parse_settings(settings))
+        facts = describe_checkpoint(checkpoint)
     except (ValueError, TypeError, OSError) as error:
         raise stop(error) from error
     if as_json:
@@ -380,7 +381,7 @@ def compare(
     A smaller A is enlarged by bicubic interpolation. Figures are over RGB, all pixels.
     """
     from restoralib.comparison import enlarge_to, side_by_side
-    from restoralib.images import read_image, to_picture, write_image
+    from restoralib.images import Picture, read_image, write_image
     from restoralib.metrics import psnr, ssim
 
     paths = [before, after, target] if target else [before, after]
@@ -390,7 +391,7 @@ def compare(
         images = [read_image(path).color for path in paths]
         size = (images[1].shape[1], images[1].shape[2])
         images = [enlarge_to(image.expand(3, -1, -1), size) for image in images]
-        write_image(output, to_picture(side_by_side(images)))
+        write_image(output, Picture(side_by_side(images)))
     except (ValueError, OSError) as error:
         raise stop(error) from error
     measured = zip(paths[:2], images[:2], strict=True) if target else [(after, images[1])]

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from restoralib._timm import CPU_PAIR, import_timm
 
@@ -129,8 +129,9 @@ def check_bundled_weights() -> Iterator[Finding]:
     for name in list_models(bundled=True):
         try:
             model = create_model(name, weights="bundled")
+            spec: Any = model.spec
             with torch.inference_mode():
-                finite = torch.isfinite(model(torch.rand(1, model.spec.in_channels, 24, 24))).all()
+                finite = torch.isfinite(model(torch.rand(1, spec.in_channels, 24, 24))).all()
         except Exception as error:  # whatever goes wrong here is the finding
             yield Finding("check", name, str(error), ok=False, remedy="reinstall restoralib")
         else:

@@ -66,6 +66,12 @@ def test_images_of_one_name_get_files_of_their_own():
     assert len({name.casefold() for name in names}) == len(sources)
 
 
+def test_suffixes_are_those_that_are_read():
+    from restoralib.images import FORMATS
+
+    assert FORMATS.keys() == cli.IMAGE_SUFFIXES
+
+
 def test_one_image_may_go_to_a_file():
     (job,) = cli.plan_jobs([Path("x.jpg")], Path("out/y.png"))
     assert job.target == Path("out/y.png")
@@ -210,10 +216,10 @@ def test_info_names_the_network_and_its_arguments(run, identity):
 
 def test_info_says_what_the_weights_do_not_tell(run, tmp_path):
     torch.save(FSRCNN(3).state_dict(), tmp_path / "net.pth")
-    assert json.loads(run("info", "net.pth", "--json").stdout)["missing"] == ["scale_factor"]
-    facts = json.loads(run("info", "net.pth", "--set", "scale_factor=3", "--json").stdout)
-    assert facts["needs"]["scale"] == 3
-    assert facts["published as"] == ["fsrcnn_x3"]
+    facts = json.loads(run("info", "net.pth", "--json").stdout)
+    assert facts["missing"] == ["scale_factor"]
+    assert facts["published as"] == ["fsrcnn_x2", "fsrcnn_x3", "fsrcnn_x4"]
+    assert facts["parameters"] == sum(parameter.numel() for parameter in FSRCNN(3).parameters())
 
 
 def test_info_refuses_what_is_no_checkpoint(run, tmp_path):

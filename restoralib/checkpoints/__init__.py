@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from restoralib.archs.spec import Inferred
-from restoralib.checkpoints.building import build, load_weights
+from restoralib.checkpoints.building import build, load_weights, skeleton
 from restoralib.checkpoints.errors import (
     AmbiguousCheckpoint,
     CheckpointError,
@@ -40,10 +40,14 @@ __all__ = [
     "UnknownCheckpoint",
     "UnsafeCheckpoint",
     "build",
+    "check_agreement",
     "load_model",
     "load_weights",
+    "naming",
     "read_checkpoint",
     "recognize",
+    "recorded",
+    "skeleton",
 ]
 
 
@@ -88,18 +92,27 @@ def load_model(
         return build(told.cls, _settle(told, unrecorded), state_dict).to(device)
 
 
+def check_agreement(told: Inferred, given: Mapping[str, Any]) -> None:
+    """Check that arguments do not contradict what a file tells.
+
+    Raises:
+        ValueError: one does.
+    """
+    for argument, value in given.items():
+        was = told.config.get(argument, value)
+        if argument not in told.assumed and _as_list(value) != _as_list(was):
+            raise ValueError(f"the file tells {argument}={was!r}, so {argument}={value!r} cannot be; leave it out")
+
+
 def _settle(told: Inferred, given: Mapping[str, Any]) -> dict[str, Any]:
     """The constructor's arguments: what the file tells, what the caller gives, what a convention says."""
     name, parameters = told.cls.__name__, inspect.signature(told.cls).parameters
     scale = next((own for own in ("scale", "scale_factor", "upscale", "up_scale") if own in parameters), "scale")
     given = {scale if argument == "scale" else argument: value for argument, value in given.items()}
-    for argument, value in given.items():
-        if argument not in parameters:
-            raise TypeError(f"{name} has no argument {argument}; its arguments are {', '.join(parameters)}")
-        is_told = argument in told.config and argument not in told.assumed
-        if is_told and _as_list(value) != _as_list(told.config[argument]):
-            was = told.config[argument]
-            raise ValueError(f"the file tells {argument}={was!r}, so {argument}={value!r} cannot be; leave it out")
+    unknown = next((argument for argument in given if argument not in parameters), None)
+    if unknown is not None:
+        raise TypeError(f"{name} has no argument {unknown}; its arguments are {', '.join(parameters)}")
+    check_agreement(told, given)
     missing = [argument for argument in told.missing if argument not in given]
     if missing:
         call = ", ".join(f"{argument}=…" for argument in missing)

@@ -38,19 +38,32 @@ def build(cls: type[nn.Module], config: Mapping[str, Any], state_dict: StateDict
     if not all(_is_plain(value) for value in config.values()):
         raise DamagedCheckpoint(f"{text} is absurd; arguments are plain and numbers at most {_MAX_NUMBER:,}")
     try:
-        with _CallLimit(200 * (len(state_dict) + 100)), torch.device("meta"):
-            skeleton = cls(**config)
+        outline = skeleton(cls, config, calls=200 * (len(state_dict) + 100))
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise DamagedCheckpoint(f"{text} cannot be built: {clip(error)}") from error
-    weights = fit(skeleton, state_dict)
-    total = sum(tensor.numel() for tensor in (*skeleton.parameters(), *skeleton.buffers()))
-    tables = 4 * (total - sum(value.numel() for value in weights.values()))
+    weights = fit(outline, state_dict)
+    tables = 4 * sum(value.numel() for key, value in outline.state_dict().items() if key not in weights)
     if tables > _MAX_TABLES:
         raise DamagedCheckpoint(f"{text} has {tables:,} bytes of tables that are not in the file, too many")
     with torch.random.fork_rng(devices=[]):
         net = cls(**config)
     load_weights(net, state_dict)
     return net.eval()
+
+
+def skeleton(cls: type[nn.Module], config: Mapping[str, Any], *, calls: int = 1_000_000) -> nn.Module:
+    """A network without memory and values: the names and the shapes of its weights.
+
+    Args:
+        cls: the network's class.
+        config: constructor arguments.
+        calls: how often the constructor may call torch.
+
+    Raises:
+        RuntimeError: it calls more often.
+    """
+    with _Outline(calls), torch.device("meta"):
+        return cls(**config)
 
 
 def load_weights(net: nn.Module, state_dict: StateDict) -> None:
@@ -92,8 +105,8 @@ def fit(net: nn.Module, state_dict: StateDict) -> dict[str, Tensor]:
     return weights
 
 
-class _CallLimit(TorchFunctionMode):
-    """Stops a constructor that calls torch too often, for a file may claim a billion layers."""
+class _Outline(TorchFunctionMode):
+    """Leaves initial values out, and stops a constructor that calls torch too often: a file may claim a billion layers."""
 
     def __init__(self, calls: int) -> None:
         super().__init__()
@@ -106,10 +119,13 @@ class _CallLimit(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        kwargs = kwargs or {}
         self.calls -= 1
         if self.calls < 0:
             raise RuntimeError("it has far more layers than the file has tensors")
-        return func(*args, **(kwargs or {}))
+        if getattr(func, "__module__", None) == "torch.nn.init" or getattr(func, "__name__", None) in ("normal_", "uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def _is_plain(value: Any) -> bool:

@@ -10,11 +10,11 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 
-import torch
 from torch import Tensor
 
 from restoralib.archs import ARCHITECTURES, VARIANTS, Architecture
 from restoralib.archs.spec import Inferred, StateDict
+from restoralib.checkpoints.building import skeleton
 from restoralib.checkpoints.errors import (
     AmbiguousCheckpoint,
     DamagedCheckpoint,
@@ -133,9 +133,7 @@ def _describe_unknown(state_dict: StateDict) -> str:
 @functools.cache
 def _variant(name: str) -> dict[str, Tensor]:
     """The state dict of a published configuration, without memory and without what a file may lack."""
-    variant = VARIANTS[name]
-    with torch.device("meta"):
-        net = variant.cls(**variant.config)
+    net = skeleton(VARIANTS[name].cls, VARIANTS[name].config)
     derived: tuple[str, ...] = (*getattr(net, "derived_suffixes", ()), "num_batches_tracked")
     return {key: value for key, value in net.state_dict().items() if not key.endswith(derived)}
 

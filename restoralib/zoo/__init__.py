@@ -1,0 +1,233 @@
+"""Models by name: published configurations, and weights that come with the package."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from restoralib.archs import VARIANTS, Variant
+from restoralib.checkpoints import (
+    DamagedCheckpoint,
+    UnknownCheckpoint,
+    build,
+    check_agreement,
+    naming,
+    read_checkpoint,
+    recorded,
+    skeleton,
+)
+from restoralib.zoo.bundled import read_manifest
+from restoralib.zoo.published import PUBLISHED, Published
+
+logger = logging.getLogger(__name__)
+
+__all__ = ["TASKS", "ModelInfo", "create_model", "list_models", "load_bundled", "model_info"]
+
+_TASK_NAMES = (
+    *("denoise", "denoise_real", "jpeg", "deblur", "defocus", "derain", "dehaze", "low_light", "demoire"),
+    *("sr2", "sr3", "sr4", "sr8", "auto"),
+)
+# Licences of weights that allow commercial use.
+_FREE = {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "ISC", "MIT", "Unlicense"}
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What is known of a model.
+
+    Args:
+        name: its name here.
+        cls: name of the network's class in `restoralib.archs`.
+        config: the constructor's arguments.
+        tasks: restoration tasks of the weights.
+        scale: output pixels for each input pixel, along each axis.
+        parameters: their number.
+        code_license: SPDX identifier of the authors' code; restoralib's own is Apache-2.0.
+        weights_license: SPDX identifier of the weights.
+        commercial: whether that licence allows commercial use.
+        weights: where they are: in the package, or the authors' page.
+        bundled: whether they are in the package.
+        data: what they were trained on.
+        figures: data set -> measure -> value, as the authors report it; for bundled weights, as measured here.
+        notice: one line that a user of the weights should read, None where there is nothing to say.
+    """
+
+    name: str
+    cls: str
+    config: dict[str, Any]
+    tasks: tuple[str, ...]
+    scale: int
+    parameters: int
+    code_license: str
+    weights_license: str
+    commercial: bool
+    weights: str
+    bundled: bool
+    data: str
+    figures: dict[str, Any]
+    notice: str | None
+
+
+def list_models(
+    pattern: str = "*", *, task: str | None = None, commercial: bool | None = None, bundled: bool | None = None
+) -> list[str]:
+    """Names of models, in natural order.
+
+    Args:
+        pattern: names to list, with `*` and `?` as in file names.
+        task: only models for this task, a key of `TASKS`.
+        commercial: only models whose weights may be used commercially, or only others.
+        bundled: only models whose weights are in the package, or only others.
+
+    Raises:
+        ValueError: the task is unknown.
+    """
+    if task is not None and task not in TASKS:
+        raise ValueError(f"unknown task {task!r}; {_neighbours(task, TASKS)}")
+
+    def is_listed(name: str) -> bool:
+        return (
+            fnmatchcase(name, pattern)
+            and (task is None or task in _find(name).tasks)
+            and commercial in (None, _offer(name).weights_license in _FREE)
+            and bundled in (None, name in BUNDLED)
+        )
+
+    names = filter(is_listed, {**VARIANTS, **BUNDLED})
+    return sorted(names, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
+
+
+def model_info(name: str) -> ModelInfo:
+    """What is known of a model.
+
+    Raises:
+        ValueError: the name is unknown; the error lists its neighbours.
+    """
+    variant, offer = _find(name), _offer(name)
+    scale, parameters = _measure(variant.cls, json.dumps(dict(variant.config)))  # type: ignore[arg-type]
+    return ModelInfo(
+        name=name,
+        cls=variant.cls.__name__,
+        config=dict(variant.config),
+        tasks=variant.tasks,
+        scale=scale,
+        parameters=parameters,
+        code_license=offer.code_license,
+        weights_license=offer.weights_license,
+        commercial=offer.weights_license in _FREE,
+        weights=offer.page,
+        bundled=name in BUNDLED,
+        data=offer.data,
+        figures=offer.figures,
+        notice=_notice(name, offer),
+    )
+
+
+def create_model(name: str, *, weights: str | PathLike[str] | None = None, **overrides: Any) -> nn.Module:
+    """Build a model by its name.
+
+    Args:
+        name: one of `list_models()`.
+        weights: None for random ones, "bundled" for those of the package, or the path of a checkpoint of this configuration.
+        overrides: constructor arguments in place of the published ones.
+
+    Returns:
+        The network: in training mode with random weights, in eval mode with others.
+
+    Raises:
+        ValueError: the name is unknown, it has no bundled weights, or the file is of another network. A CheckpointError, for a
+            file that cannot be loaded, is one, too.
+        TypeError: the network has no such argument.
+    """
+    variant = _find(name)
+    config = {**variant.config, **overrides}
+    if weights is None:
+        return variant.cls(**config)
+    path = _bundled_file(name) if weights == "bundled" else Path(weights)
+    state_dict, metadata = read_checkpoint(path)
+    with naming(path):
+        told = recorded(metadata)
+        if told is not None:
+            if told.cls is not variant.cls:
+                raise UnknownCheckpoint(f"it holds a {told.cls.__name__}, and {name} is a {variant.cls.__name__}")
+            check_agreement(told, config)
+            config = {**told.config, **config}
+        net = build(variant.cls, config, state_dict)
+    offer = _offer(name) if weights == "bundled" else PUBLISHED.get(name)
+    notice = offer and _notice(name, offer)
+    if notice:
+        logger.info(notice)
+    return net
+
+
+def load_bundled(name: str) -> nn.Module:
+    """A model with its weights from the package, in eval mode.
+
+    Raises:
+        ValueError: the name is unknown or has no bundled weights.
+    """
+    return create_model(name, weights="bundled")
+
+
+BUNDLED = read_manifest(Path(__file__).parents[1] / "weights")
+
+TASKS: Mapping[str, str | None] = {
+    task: next((name for name, bundled in BUNDLED.items() if task in bundled.variant.tasks), None) for task in _TASK_NAMES
+}
+"""The tasks of `restore`, and the bundled model that does each; None where weights have to be brought."""
+
+
+def _find(name: str) -> Variant:
+    if name in BUNDLED:
+        return BUNDLED[name].variant
+    if name not in VARIANTS:
+        raise ValueError(f"unknown model {name!r}; {_neighbours(name, {**VARIANTS, **BUNDLED})}")
+    return VARIANTS[name]
+
+
+def _offer(name: str) -> Published:
+    return BUNDLED[name].offer if name in BUNDLED else PUBLISHED[name]
+
+
+@functools.cache
+def _measure(cls: type[nn.Module], config: str) -> tuple[int, int]:
+    """Scale and number of parameters of a network; its arguments come as JSON, so that models which share them cost once."""
+    net = skeleton(cls, json.loads(config))
+    return net.spec.scale, sum(parameter.numel() for parameter in net.parameters())  # type: ignore[union-attr, return-value]
+
+
+def _notice(name: str, offer: Published) -> str | None:
+    if offer.weights_license in _FREE or not offer.terms:
+        return None
+    return f"{name}: {offer.weights_license} is the licence of its weights: {offer.terms}"
+
+
+def _bundled_file(name: str) -> Path:
+    """The file of bundled weights, its bytes verified."""
+    if name not in BUNDLED:
+        raise ValueError(
+            f"no weights of {name} are bundled, those of {', '.join(BUNDLED) or 'no model'} are; get a file from its authors "
+            f"({_offer(name).page}) and pass weights=path"
+        )
+    bundled = BUNDLED[name]
+    digest = hashlib.sha256(bundled.file.read_bytes()).hexdigest()
+    if digest != bundled.sha256:
+        raise DamagedCheckpoint(f"{bundled.file}: its SHA-256 is {digest}, not the manifest's; reinstall restoralib")
+    return bundled.file
+
+
+def _neighbours(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), n=5)
+    return f"did you mean {', '.join(near)}?" if near else f"choose one of {', '.join(names)}"

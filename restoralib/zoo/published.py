@@ -1,0 +1,199 @@
+"""Where the authors' weights are, under which licences, and what the authors report of them.
+
+Nothing is downloaded from here. A licence of weights is that of the page which offers them, where it has one. Figures are those
+of the papers or of the authors' pages: PSNR in dB, SSIM where there is a second number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+Figures = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Published:
+    """The weights of one published configuration.
+
+    Args:
+        page: where the authors offer them.
+        code_license: SPDX identifier of the authors' code; restoralib's own is Apache-2.0.
+        weights_license: SPDX identifier of the weights.
+        data: what they were trained on.
+        figures: data set -> measure -> value.
+        terms: what the licence of the weights asks of their user; empty where it leaves commercial use free.
+    """
+
+    page: str
+    code_license: str
+    weights_license: str
+    data: str = ""
+    figures: Figures = field(default_factory=dict)
+    terms: str = ""
+
+
+def _figures(text: str, measures: str = "psnr ssim") -> Figures:
+    """Figures from a row as papers print it: "Set5 38.42/0.9623, Set14 34.46/0.9250"."""
+    rows = (entry.rsplit(" ", 1) for entry in text.split(", "))
+    return {name: dict(zip(measures.split(), map(float, values.split("/")), strict=False)) for name, values in rows}
+
+
+_UNKNOWN = "LicenseRef-unknown"
+_NO_WEIGHTS = Published("none were published", "Apache-2.0", "NONE")
+
+
+def _yjn870(page: str, figures: str) -> Published:
+    terms = "its author states none; ask before commercial use"
+    return Published(f"github.com/yjn870/{page}", _UNKNOWN, _UNKNOWN, "91-image", _figures(figures), terms)
+
+
+def _lornatang(figures: str = "") -> Published:
+    page = "github.com/Lornatang/SRGAN-PyTorch (README, Google Drive)"
+    return Published(page, "Apache-2.0", "Apache-2.0", "ImageNet", _figures(figures) if figures else {})
+
+
+def _nafnet(data: str, figures: str) -> Published:
+    page = "github.com/megvii-research/NAFNet (README, Google Drive)"
+    return Published(page, "MIT", "MIT", data, _figures(figures))
+
+
+def _swinir(file: str, data: str, figures: str = "", measures: str = "psnr ssim") -> Published:
+    page = f"github.com/JingyunLiang/SwinIR (releases, {file}.pth)"
+    return Published(page, "Apache-2.0", "Apache-2.0", data, _figures(figures, measures) if figures else {})
+
+
+def _restormer(file: str, data: str, figures: str, measures: str = "psnr ssim") -> Published:
+    page = f"github.com/swz30/Restormer (releases, {file}.pth)"
+    licence = "LicenseRef-Restormer-Academic"
+    return Published(page, licence, licence, data, _figures(figures, measures), "for academic use, not for commercial use")
+
+
+_BASICSR = "github.com/XPixelGroup/BasicSR (docs/ModelZoo.md)"
+_LEFTTHOMAS = "github.com/leftthomas/SRGAN (epochs/netG_epoch_{}_100.pth)"
+_SGRVINOD = "github.com/sgrvinod/a-PyTorch-Tutorial-to-Super-Resolution (README; whole pickled networks, to be converted)"
+_DFWB = "DFWB (DIV2K, Flickr2K, WED, BSD500)"
+
+_CLASSICAL = {
+    2: "Set5 38.42/0.9623, Set14 34.46/0.9250, BSD100 32.53/0.9041, Urban100 33.81/0.9427, Manga109 39.92/0.9797",
+    3: "Set5 34.97/0.9318, Set14 30.93/0.8534, BSD100 29.46/0.8145, Urban100 29.75/0.8826, Manga109 35.12/0.9537",
+    4: "Set5 32.92/0.9044, Set14 29.09/0.7950, BSD100 27.92/0.7489, Urban100 27.45/0.8254, Manga109 32.03/0.9260",
+    8: "",
+}
+_CLASSICAL_DIV2K = {
+    2: "Set5 38.35/0.9620, Set14 34.14/0.9227, BSD100 32.44/0.9030, Urban100 33.40/0.9393, Manga109 39.60/0.9792",
+    3: "Set5 34.89/0.9312, Set14 30.77/0.8503, BSD100 29.37/0.8124, Urban100 29.29/0.8744, Manga109 34.74/0.9518",
+    4: "Set5 32.72/0.9021, Set14 28.94/0.7914, BSD100 27.83/0.7459, Urban100 27.07/0.8164, Manga109 31.67/0.9226",
+    8: "",
+}
+_LIGHTWEIGHT = {
+    2: "Set5 38.14/0.9611, Set14 33.86/0.9206, BSD100 32.31/0.9012, Urban100 32.76/0.9340, Manga109 39.12/0.9783",
+    3: "Set5 34.62/0.9289, Set14 30.54/0.8463, BSD100 29.20/0.8082, Urban100 28.66/0.8624, Manga109 33.98/0.9478",
+    4: "Set5 32.44/0.8976, Set14 28.77/0.7858, BSD100 27.69/0.7406, Urban100 26.47/0.7980, Manga109 30.92/0.9151",
+}
+_SWINIR_NOISE = {
+    ("gray", 15): "Set12 33.36, BSD68 31.97, Urban100 33.70",
+    ("gray", 25): "Set12 31.01, BSD68 29.50, Urban100 31.30",
+    ("gray", 50): "Set12 27.91, BSD68 26.58, Urban100 27.98",
+    ("color", 15): "CBSD68 34.42, Kodak24 35.34, McMaster 35.61, Urban100 35.13",
+    ("color", 25): "CBSD68 31.78, Kodak24 32.89, McMaster 33.20, Urban100 32.90",
+    ("color", 50): "CBSD68 28.56, Kodak24 29.79, McMaster 30.22, Urban100 29.82",
+}
+_SWINIR_JPEG = {
+    ("gray", 10): "Classic5 30.27/0.8249/29.95, LIVE1 29.86/0.8287/29.50",
+    ("gray", 20): "Classic5 32.52/0.8748/31.99, LIVE1 32.25/0.8909/31.70",
+    ("gray", 30): "Classic5 33.73/0.8961/33.03, LIVE1 33.69/0.9174/33.01",
+    ("gray", 40): "Classic5 34.52/0.9082/33.66, LIVE1 34.67/0.9317/33.88",
+    ("color", 10): "LIVE1 28.06/0.8089/27.76",
+    ("color", 20): "LIVE1 30.45/0.8741/29.97",
+    ("color", 30): "LIVE1 31.82/0.9018/31.24",
+    ("color", 40): "LIVE1 32.75/0.9174/32.12",
+}
+_RESTORMER_NOISE = {
+    ("gray", "blind"): "Set12 33.35/31.04/28.01, BSD68 31.95/29.51/26.62, Urban100 33.67/31.39/28.33",
+    ("color", "blind"): (
+        "CBSD68 34.39/31.78/28.59, Kodak24 35.44/33.02/30.00, McMaster 35.55/33.31/30.29, Urban100 35.06/32.91/30.02"
+    ),
+    ("gray", "sigma15"): "Set12 33.42, BSD68 31.96, Urban100 33.79",
+    ("gray", "sigma25"): "Set12 31.08, BSD68 29.52, Urban100 31.46",
+    ("gray", "sigma50"): "Set12 28.00, BSD68 26.62, Urban100 28.29",
+    ("color", "sigma15"): "CBSD68 34.40, Kodak24 35.47, McMaster 35.61, Urban100 35.13",
+    ("color", "sigma25"): "CBSD68 31.79, Kodak24 33.04, McMaster 33.34, Urban100 32.96",
+    ("color", "sigma50"): "CBSD68 28.60, Kodak24 30.01, McMaster 30.30, Urban100 30.02",
+}
+_RAIN = "Test100 32.00/0.923, Rain100H 31.46/0.904, Rain100L 38.99/0.978, Test2800 34.18/0.944, Test1200 33.19/0.926"
+_DEFOCUS = "DPDD indoor 28.87/0.882, DPDD outdoor 23.24/0.743, DPDD combined 25.98/0.811"
+_DUAL_PIXEL = "DPDD indoor 29.48/0.895, DPDD outdoor 23.97/0.773, DPDD combined 26.66/0.833"
+
+PUBLISHED: dict[str, Published] = {
+    "srcnn_x2": _yjn870("SRCNN-pytorch (README)", "Set5 36.65"),
+    "srcnn_x3": _yjn870("SRCNN-pytorch (README)", "Set5 33.29"),
+    "srcnn_x4": _yjn870("SRCNN-pytorch (README)", "Set5 30.25"),
+    "fsrcnn_x2": _yjn870("FSRCNN-pytorch (weights/fsrcnn_x2.pth)", "Set5 37.12"),
+    "fsrcnn_x3": _yjn870("FSRCNN-pytorch (weights/fsrcnn_x3.pth)", "Set5 33.22"),
+    "fsrcnn_x4": _yjn870("FSRCNN-pytorch (weights/fsrcnn_x4.pth)", "Set5 30.50"),
+    **{f"fsrcnn_s_x{scale}": _NO_WEIGHTS for scale in (2, 3, 4)},
+    **{f"srresnet_x{scale}": _lornatang() for scale in (2, 8)},
+    "srresnet_x4": _lornatang("Set5 32.16/0.8938"),
+    **{f"srgan_x{scale}": _lornatang() for scale in (2, 8)},
+    "srgan_x4": _lornatang("Set5 30.67/0.8627"),
+    "srgan_discriminator": _lornatang(),
+    **{f"srgan_leftthomas_x{scale}": Published(_LEFTTHOMAS.format(scale), "MIT", "MIT", "VOC2012") for scale in (2, 4, 8)},
+    **{f"{name}_sgrvinod_x4": Published(_SGRVINOD, "MIT", "MIT", "COCO 2014") for name in ("srresnet", "srgan")},
+    **{f"msrresnet_x{scale}": Published(_BASICSR, "Apache-2.0", "Apache-2.0", "DIV2K") for scale in (2, 3)},
+    "msrresnet_x4": Published(
+        _BASICSR, "Apache-2.0", "Apache-2.0", "DIV2K", _figures("Set5 30.25/0.8651, Set14 26.78/0.7451, DIV2K 29.00/0.8195")
+    ),
+    "plainnet_width32": _NO_WEIGHTS,
+    "nafnet_sidd_width32": _nafnet("SIDD", "SIDD 39.9672/0.9599"),
+    "nafnet_sidd_width64": _nafnet("SIDD", "SIDD 40.3045/0.9614"),
+    "nafnet_gopro_width32": _nafnet("GoPro", "GoPro 32.8705/0.9606"),
+    "nafnet_gopro_width64": _nafnet("GoPro", "GoPro 33.7103/0.9668"),
+    "nafnet_reds_width64": _nafnet("REDS", "REDS-val-300 29.0903/0.8671"),
+    "baseline_sidd_width32": _nafnet("SIDD", "SIDD 39.8857/0.9596"),
+    "baseline_sidd_width64": _nafnet("SIDD", "SIDD 40.2970/0.9617"),
+    "baseline_gopro_width32": _nafnet("GoPro", "GoPro 32.4799/0.9575"),
+    "baseline_gopro_width64": _nafnet("GoPro", "GoPro 33.3960/0.9649"),
+    **{
+        f"swinir_classical_x{scale}": _swinir(f"001_classicalSR_DF2K_s64w8_SwinIR-M_x{scale}", "DF2K (DIV2K, Flickr2K)", row)
+        for scale, row in _CLASSICAL.items()
+    },
+    **{
+        f"swinir_classical_div2k_x{scale}": _swinir(f"001_classicalSR_DIV2K_s48w8_SwinIR-M_x{scale}", "DIV2K", row)
+        for scale, row in _CLASSICAL_DIV2K.items()
+    },
+    **{
+        f"swinir_lightweight_x{scale}": _swinir(f"002_lightweightSR_DIV2K_s64w8_SwinIR-S_x{scale}", "DIV2K", row)
+        for scale, row in _LIGHTWEIGHT.items()
+    },
+    **{
+        f"swinir_real_x{scale}": _swinir(f"003_realSR_BSRGAN_DFO_s64w8_SwinIR-M_x{scale}_GAN", "DFO (DIV2K, Flickr2K, OST)")
+        for scale in (2, 4)
+    },
+    "swinir_real_large_x4": _swinir("003_realSR_BSRGAN_DFOWMFC_s64w8_SwinIR-L_x4_GAN", "DFOWMFC"),
+    **{
+        f"swinir_{color}_denoising_{sigma}": _swinir(f"{file}_DFWB_s128w8_SwinIR-M_noise{sigma}", _DFWB, row)
+        for (color, sigma), row in _SWINIR_NOISE.items()
+        for file in ["004_grayDN" if color == "gray" else "005_colorDN"]
+    },
+    **{
+        f"swinir_{color}_jpeg_{quality}": _swinir(f"{file}_DFWB_s126w7_SwinIR-M_jpeg{quality}", _DFWB, row, "psnr ssim psnr_b")
+        for (color, quality), row in _SWINIR_JPEG.items()
+        for file in ["006_CAR" if color == "gray" else "006_colorCAR"]
+    },
+    "restormer_deraining": _restormer("deraining", "Rain13K", _RAIN),
+    "restormer_motion_deblurring": _restormer(
+        "motion_deblurring", "GoPro", "GoPro 32.92/0.961, HIDE 31.22/0.942, RealBlur-R 36.19/0.957, RealBlur-J 28.96/0.879"
+    ),
+    "restormer_single_image_defocus": _restormer("single_image_defocus_deblurring", "DPDD", _DEFOCUS),
+    "restormer_dual_pixel_defocus": _restormer("dual_pixel_defocus_deblurring", "DPDD", _DUAL_PIXEL),
+    "restormer_real_denoising": _restormer("real_denoising", "SIDD", "SIDD 40.02/0.960, DND 40.03/0.956"),
+    **{
+        f"restormer_gaussian_{color}_{level}": _restormer(
+            f"gaussian_{color}_denoising_{level}",
+            _DFWB,
+            row,
+            "psnr_sigma15 psnr_sigma25 psnr_sigma50" if level == "blind" else "psnr",
+        )
+        for (color, level), row in _RESTORMER_NOISE.items()
+    },
+}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import pickle
+import pickletools
 import re
 import zipfile
 from collections.abc import Mapping
@@ -29,6 +31,8 @@ from restoralib.checkpoints.errors import (
 )
 from restoralib.checkpoints.recognition import without_prefix
 
+logger = logging.getLogger(__name__)
+
 # Where training scripts put the weights, in the order of preference: averaged ones first.
 _WRAPPERS = (
     *("params_ema", "params-ema", "params", "ema_state_dict", "state_dict_ema", "model_ema", "ema", "state_dict"),
@@ -37,6 +41,9 @@ _WRAPPERS = (
 
 _MAX_TENSORS = 100_000
 _MAX_ELEMENTS = 2**31
+
+# What the pickles of plain weights call.
+_HARMLESS = re.compile(r"collections\.OrderedDict|torch\.(_utils\._rebuild_\w+|\w*Storage|nn\.parameter\.Parameter|Size)")
 
 _OTHER_FILES = {
     b"version https://git-lfs": "a Git LFS pointer; run `git lfs pull`, or download the file itself",
@@ -127,6 +134,9 @@ def _read_pickle(path: Path) -> Any:
     if torch.__version__ < "2.6":
         # CVE-2025-32434: older versions run code in spite of weights_only=True.
         raise UnsafeCheckpoint(f"torch {torch.__version__} cannot read this kind of file safely; upgrade it to 2.6 or later")
+    if torch.__version__ < "2.10":
+        # CVE-2026-24747 (GHSA-63cw-57p8-fm3p): a made file can corrupt memory.
+        logger.warning("torch %s reads pickles less safely than 2.10 does; load only files that you trust", torch.__version__)
     try:
         if zipfile.is_zipfile(path):
             _check_archive(path)
@@ -134,7 +144,7 @@ def _read_pickle(path: Path) -> Any:
     except CheckpointError:
         raise
     except Exception as error:  # a parser on hostile bytes
-        refused = _refused_globals(path, error)
+        refused = _refused_globals(path)
         if refused:
             raise UnsafeCheckpoint(_describe_refusal(refused)) from error
         reason = "its pickle is broken" if isinstance(error, pickle.UnpicklingError) else clip(str(error).partition("\n")[0])
@@ -156,12 +166,31 @@ def _check_archive(path: Path) -> None:
         raise DamagedCheckpoint(f"it claims to unpack to {unpacked:,} bytes, more than it has; torch.save never compresses")
 
 
-def _refused_globals(path: Path, error: Exception) -> list[str]:
+def _refused_globals(path: Path) -> list[str]:
     """The names of what a pickle wants to call and the restricted unpickler refuses."""
     try:
         return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except Exception:  # broken, or in the format before the zip archives
-        return re.findall(r"GLOBAL ([\w.]+)", str(error)) if isinstance(error, pickle.UnpicklingError) else []
+        return [name for name in _pickled_globals(path) if not _HARMLESS.fullmatch(name)]
+
+
+def _pickled_globals(path: Path) -> list[str]:
+    """The names of what the pickles at the beginning of a file call, as far as they can be read."""
+    strings: list[str] = []
+    names: list[str] = []
+    with path.open("rb") as file:
+        try:
+            for _ in range(4):  # torch wrote its magic number, its version and the system before the object
+                for opcode, argument, _ in pickletools.genops(file):
+                    if opcode.name == "GLOBAL":
+                        names.append(str(argument).replace(" ", "."))
+                    elif opcode.name == "STACK_GLOBAL":
+                        names.append(".".join(strings[-2:]))
+                    elif isinstance(argument, str):
+                        strings.append(argument)
+        except Exception:  # the end of the pickles, or of what is valid
+            return sorted(set(names))
+    return sorted(set(names))
 
 
 def _describe_refusal(refused: list[str]) -> str:

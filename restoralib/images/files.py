@@ -72,11 +72,9 @@ def write_image(path: str | os.PathLike[str], picture: Picture, *, keep_metadata
         FileNotFoundError: the folder does not exist.
     """
     path = Path(path)
-    kind = format_of(path)
+    kind = check_target(path, transparent=picture.alpha is not None)
     if not keep_metadata:
         picture = replace(picture, icc=None, exif=None, xmp=None, dpi=None)
-    if picture.alpha is not None and kind in ("JPEG", "BMP"):
-        raise ImageError(f"{path}: {kind} has no transparency; write PNG, WebP or TIFF, or leave alpha out with alpha='drop'")
     depth = min(picture.depth, {"PNG": 16, "TIFF": 32}.get(kind, 8))
     if depth < picture.depth:
         warnings.warn(
@@ -90,16 +88,27 @@ def write_image(path: str | os.PathLike[str], picture: Picture, *, keep_metadata
             _write_with_pillow(file, picture, kind, quality)
 
 
-def format_of(path: str | os.PathLike[str]) -> str:
-    """The format, by Pillow's names, in which `write_image` writes a file of this name.
+def check_target(path: str | os.PathLike[str], *, transparent: bool = False) -> str:
+    """The format, by Pillow's names, that a file of this name gets.
+
+    Args:
+        path: the file to write.
+        transparent: whether the picture has an alpha channel.
 
     Raises:
-        ImageError: the suffix is unknown.
+        ImageError: the suffix is unknown, or the format has no alpha channel.
+        FileNotFoundError: the folder does not exist.
     """
-    suffix = Path(path).suffix.lower()
+    path = Path(path)
+    suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise ImageError(f"{path}: unknown suffix {suffix!r}; name the file {', '.join(FORMATS)}")
-    return FORMATS[suffix]
+    kind = FORMATS[suffix]
+    if transparent and kind in ("JPEG", "BMP"):
+        raise ImageError(f"{path}: {kind} has no transparency; write PNG, WebP or TIFF, or leave alpha out with alpha='drop'")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"the folder {path.parent} does not exist; create it first")
+    return kind
 
 
 @contextmanager
@@ -129,8 +138,6 @@ def _reasons(path: Path) -> Iterator[None]:
 @contextmanager
 def _replaced(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of `path` once it is written."""
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"the folder {path.parent} does not exist; create it first")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with temporary.open("x+b") as file:

@@ -19,7 +19,7 @@ from restoralib.images.pil import fits_pil, picture_to_pil, pil_to_picture
 
 
 def to_picture(image: Any) -> Picture:
-    """Take a PIL image, a numpy array or a tensor; `read_image` takes files.
+    """Take a PIL image, a numpy array or a tensor, or a picture itself; `read_image` takes files.
 
     Args:
         image: a PIL image, whose EXIF orientation is applied; an array (h, w) or (h, w, c); or a tensor (h, w), (c, h, w) or
@@ -29,6 +29,8 @@ def to_picture(image: Any) -> Picture:
         TypeError: the object is no image, or its numbers are of another type.
         ImageError: it is empty, not finite, or of an impossible shape or range.
     """
+    if isinstance(image, Picture):
+        return image
     if isinstance(image, Tensor):
         return tensor_to_picture(image)
     if isinstance(image, np.ndarray):
@@ -42,11 +44,13 @@ def to_picture(image: Any) -> Picture:
 
 
 def from_picture(picture: Picture, like: Any) -> Any:
-    """Give a picture back in the kind of `like`: its type, depth, layout and device.
+    """Give a picture back in the kind of `like`: its type, depth, layout and device; itself, for a picture.
 
     A path stands for a PIL image, or for an array (h, w, c) of uint16 or float32 where Pillow has no such image (16-bit and
     floating-point colour). A PIL image carries its metadata in `info`.
     """
+    if isinstance(like, Picture):
+        return picture
     if isinstance(like, Tensor):
         tensor = picture_to_tensor(picture, like.dtype).to(like.device)
         return tensor[0] if like.ndim == 2 else tensor

@@ -1,0 +1,185 @@
+"""The call that most users need: an image in, the restored image of the same kind out."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+import torch
+from torch import Tensor
+from typing_extensions import Unpack
+
+from restoralib.archs.spec import NetSpec
+from restoralib.images import MAX_PIXELS, check_pixels, check_target, from_picture, read_image, to_picture, write_image
+from restoralib.ops.resize import resize
+from restoralib.restoration.color import color_hidden
+from restoralib.restoration.exact import make_exact
+from restoralib.restoration.models import find_model
+from restoralib.restoration.network import make_network
+from restoralib.restoration.plan import TileSize, choose_tile
+from restoralib.restoration.run import Progress, ProgressCallback, Runner
+
+logger = logging.getLogger(__name__)
+
+Model = str | os.PathLike[str] | Callable[..., Any]
+AlphaMode = Literal["resize", "model", "drop"]
+MAX_OUTPUT_PIXELS = 2**29
+
+
+def restore(
+    image: Any,
+    model: Model = "auto",
+    *,
+    prompt: str | None = None,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    tile: TileSize = "auto",
+    overlap: int | None = None,
+    exact: bool = False,
+    batch: int = 1,
+    ensemble: bool = False,
+    progress: ProgressCallback | bool | None = None,
+    seed: int | None = None,
+    spec: NetSpec | None = None,
+    strict: bool = False,
+    alpha: AlphaMode = "resize",
+    max_pixels: int = MAX_PIXELS,
+    max_output_pixels: int = MAX_OUTPUT_PIXELS,
+) -> Any:
+    """Restore an image of any size and kind; what comes back is of the same kind, its size multiplied by the model's scale.
+
+    Large images go through the model in tiles, and only tiles go to the device. A model that looks no further than a quarter of
+    a tile gives the result of the whole image; tiles of others are blended, and a mean over the image is then one over the
+    tile, much as in TLC (arXiv:2112.04491). The caller's model, generators and settings stay as they are.
+
+    Args:
+        image: a path; a PIL image; an array (h, w) or (h, w, c); or a tensor (h, w), (c, h, w) or (b, c, h, w). Arrays and
+            tensors are RGB or grey, alpha last, uint8, uint16, bool, or floating point in [0, 1]. A path gives a PIL image, or
+            an array where Pillow has no such image (16-bit and floating-point colour).
+        model: a task such as "denoise" or "sr4", a name of `list_models()`, the path of a checkpoint, a module, or a callable
+            from (b, c, h, w) to (b, c, s h, s w). To restore many images, load a model once and pass it.
+        prompt: a wish in words, for models that take one.
+        device: "auto" is CUDA, MPS or the CPU, whichever is there first; for a callable that is no module, the image's own.
+        dtype: of the computation. "auto" is float32; "bfloat16" and "float16" run by autocast, and a tile that overflows is
+            computed again in float32; "float64" is for comparisons.
+        tile: side, or (height, width), of what the model sees at once; "auto" goes by memory and cache, None takes all at once.
+        overlap: pixels that tiles share at least.
+        exact: give the result of the whole image by tiles, at more work; for models with means or Gram matrices over the image
+            at very much more (`restoralib.restoration.exact`).
+        batch: tiles in a call.
+        ensemble: take the mean over the eight flips and turns of the image; eight times the work.
+        progress: called with (done, total, stage) in tiles, done = 0 before the first; its False, or an exception, ends the
+            work. True writes to the log.
+        seed: of a model that draws random numbers.
+        spec: scale and needs of a callable that has no `spec` of its own. Without, its scale is found on a piece of the image.
+        strict: raise where half precision overflows.
+        alpha: "resize" carries alpha by bicubic interpolation, "model" restores it as a grey image, "drop" leaves it out.
+            Colour under fully transparent pixels never spreads.
+        max_pixels: a file that declares more is refused before it is decoded.
+        max_output_pixels: a result that had more is refused before any work.
+
+    Raises:
+        ImageError: the image, or its file, cannot be used. It is a ValueError.
+        ValueError: an argument does not fit the model, the machine or the others.
+        TypeError: the image is of no known kind.
+        FileNotFoundError, IsADirectoryError: there is no such file.
+        OutOfMemory: not even small tiles fit. Larger ones that do not are halved.
+        FloatingPointError: the model gives NaN or Inf, in half precision only where `strict`.
+        Cancelled: `progress` returned False.
+    """
+    if alpha not in ("resize", "model", "drop"):
+        raise ValueError(f"alpha should be 'resize', 'model' or 'drop', got {alpha!r}")
+    if batch < 1:
+        raise ValueError(f"batch should be at least 1, got {batch}")
+    picture = read_image(image, max_pixels=max_pixels) if isinstance(image, str | os.PathLike) else to_picture(image)
+    opacity = None if alpha == "drop" else picture.alpha
+    images = [_batched(picture.color)]
+    if opacity is not None:
+        images = [color_hidden(images[0], _batched(opacity))] + ([_batched(opacity)] if alpha == "model" else [])
+    network = make_network(find_model(model), spec, images[0], prompt=prompt, device=device, dtype=dtype, strict=strict)
+    scale, (height, width) = network.spec.scale, picture.color.shape[-2:]
+    check_pixels(scale * height, scale * width, max_output_pixels, "max_output_pixels")
+
+    callback = _log_progress if progress is True else progress or None
+    runner = Runner(network, None, overlap, batch, ensemble, seed, progress=Progress(callback))
+    with torch.inference_mode():
+        side = choose_tile((height, width), tile, network.spec, network.device, batch)
+        if exact and (side[0] < height or side[1] < width):
+            runner.exact = make_exact(network)
+            side = choose_tile((height, width), tile, network.spec, network.device, batch, runner.exact.reach)
+        runner.shrink = runner.exact is not None or not exact
+        restored = runner.run(images, side)
+    color = restored[0] if picture.color.ndim == 4 else restored[0][0]
+    if opacity is not None:
+        if scale == 1:
+            color = torch.where(opacity > 0, color, picture.color)  # What nobody sees stays as it was.
+        else:
+            opacity = resize(opacity, scale)
+        if alpha == "model":
+            opacity = restored[1].view_as(opacity)
+    return from_picture(replace(picture, color=color, alpha=opacity), image)
+
+
+def _batched(image: Tensor) -> Tensor:
+    return image if image.ndim == 4 else image[None]
+
+
+def _log_progress(done: int, total: int, stage: str) -> None:
+    logger.info("%s: %d of %d tiles", stage, done, total)
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of `restore`, for `restore_file`."""
+
+    prompt: str | None
+    device: str | torch.device
+    dtype: str | torch.dtype
+    tile: TileSize
+    overlap: int | None
+    exact: bool
+    batch: int
+    ensemble: bool
+    progress: ProgressCallback | bool | None
+    seed: int | None
+    spec: NetSpec | None
+    strict: bool
+    alpha: AlphaMode
+    max_pixels: int
+    max_output_pixels: int
+
+
+def restore_file(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    model: Model = "auto",
+    *,
+    overwrite: bool = False,
+    keep_metadata: bool = True,
+    quality: int = 95,
+    **options: Unpack[Options],
+) -> None:
+    """Restore an image file into another, which is there whole or not at all.
+
+    Args:
+        source: the file to read.
+        target: the file to write; its suffix tells the format.
+        model: as in `restore`.
+        overwrite: replace the target if it is there, the source included.
+        keep_metadata: copy EXIF, XMP, colour profile and resolution.
+        quality: of JPEG and WebP.
+        options: further arguments of `restore`.
+
+    Raises:
+        FileExistsError: the target is there, and `overwrite` is not given.
+        As `restore`, `read_image` and `write_image`.
+    """
+    if Path(target).exists() and not overwrite:
+        raise FileExistsError(f"{target} is there already; name another file, or pass overwrite=True")
+    picture = read_image(source, max_pixels=options.get("max_pixels", MAX_PIXELS))
+    # What cannot be written is no reason to work first.
+    check_target(target, transparent=picture.alpha is not None and options.get("alpha") != "drop")
+    write_image(target, restore(picture, model, **options), keep_metadata=keep_metadata, quality=quality)

@@ -1,0 +1,198 @@
+"""A model as `restore` calls it: tiles of a picture in, tiles of the restored picture out, on a device and in a precision."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import itertools
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from restoralib.archs.spec import NetSpec
+from restoralib.ops.pad import pad_to_multiple
+from restoralib.ops.precision import without_autocast
+from restoralib.restoration.color import check_channels, restore_channels
+
+logger = logging.getLogger(__name__)
+
+_DTYPES = {"auto": torch.float32, "float32": torch.float32, "float64": torch.float64}
+_HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_PROBE = 64  # side of the piece on which an unknown callable is tried
+
+
+@dataclass
+class Network:
+    """A model with everything that its call needs.
+
+    Args:
+        model: the network, or a callable from (b, c, h, w) to (b, c, s h, s w).
+        spec: its needs.
+        device: where it runs.
+        dtype: of the computation; half precision runs by autocast, with the weights in float32.
+        strict: raise where half precision overflows, rather than go on in float32.
+        foreign: the model brought no spec of its own, so it is not trusted to pad to its `multiple`.
+        overflowed: half precision did not do for a tile.
+    """
+
+    model: Callable[[Tensor], Tensor]
+    spec: NetSpec
+    device: torch.device
+    dtype: torch.dtype
+    strict: bool = False
+    foreign: bool = False
+    overflowed: bool = False
+
+    @property
+    def full(self) -> torch.dtype:
+        """The type of tiles and weights."""
+        return torch.float64 if self.dtype == torch.float64 else torch.float32
+
+    def __call__(self, tile: Tensor) -> Tensor:
+        """Restore (b, c, h, w) from anywhere; the result stays on the device.
+
+        Raises:
+            ValueError: the model gives another size than its spec says.
+            FloatingPointError: its result is not finite, in half precision only where `strict`.
+        """
+        tile = tile.to(self.device, self.full, memory_format=torch.channels_last)
+        return restore_channels(self._restore, self.spec, tile)
+
+    def _restore(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        padded = pad_to_multiple(x, self.spec.multiple) if self.foreign else x
+        restored = self._run(padded)[..., : self.spec.scale * height, : self.spec.scale * width]
+        expected = (x.shape[0], self.spec.out_channels, self.spec.scale * height, self.spec.scale * width)
+        if restored.shape != expected:
+            raise ValueError(
+                f"the model gave {tuple(restored.shape)} for {tuple(x.shape)}, not {expected}; say its scale and channels by "
+                "spec=NetSpec(…)"
+            )
+        return restored
+
+    def _run(self, x: Tensor) -> Tensor:
+        if self.dtype != self.full:
+            with torch.autocast(self.device.type, self.dtype):
+                restored = self.model(x).to(self.full)
+            if restored.isfinite().all():
+                return restored
+            if self.strict:
+                raise FloatingPointError(f"the model overflows in {self.dtype}; use dtype='float32', or strict=False")
+            if not self.overflowed:
+                warnings.warn(f"the model overflows in {self.dtype}; such tiles are computed in float32", stacklevel=2)
+            self.overflowed = True
+        with without_autocast(x):
+            restored = self.model(x).to(self.full)
+        if not restored.isfinite().all():
+            raise FloatingPointError(f"the model gives NaN or Inf in {self.full}; its weights are damaged")
+        return restored
+
+
+def make_network(
+    model: Callable[..., Any],
+    spec: NetSpec | None,
+    image: Tensor,
+    *,
+    prompt: str | None = None,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype = "auto",
+    strict: bool = False,
+) -> Network:
+    """Put a model where it runs, without a change to the caller's.
+
+    Args:
+        model: a module, of which a copy in eval mode is made unless it is ready as it is, or another callable.
+        spec: its needs; None to take the model's own, or to find out a foreign one's scale on a piece of the image.
+        image: (b, c, h, w), what is to be restored.
+        prompt: given to the model by this name.
+        device: "auto" is CUDA, MPS or the CPU, whichever is there first; for a callable that is no module, the image's own.
+        dtype: "auto" is float32.
+        strict: as in `Network`.
+
+    Raises:
+        ValueError: the device is not there, the type is unknown, the model takes no prompt or not the image's channels.
+    """
+    own = getattr(model, "spec", None)
+    own = own if isinstance(own, NetSpec) else None
+    entry: Callable[..., Any] = model.forward if isinstance(model, nn.Module) else model
+    if prompt is not None and "prompt" not in inspect.signature(entry).parameters:
+        raise ValueError(f"this model takes no text; leave prompt out, got {prompt!r}")
+    place = choose_device(device, None if isinstance(model, nn.Module) else image.device)
+    foreign = own is None
+    network = Network(model, spec or own or NetSpec(), place, choose_dtype(dtype), strict, foreign)
+    if isinstance(model, nn.Module):
+        network.model = placed(model, place, network.full)
+    if prompt is not None:
+        network.model = partial(network.model, prompt=prompt)  # type: ignore[call-arg]
+    if spec is None and foreign:
+        network.spec = _infer_spec(network, image)
+    if network.spec.input_size is not None:
+        raise ValueError(f"the network takes images of {network.spec.input_size} only, and restores none")
+    check_channels(network.spec, image.shape[1])
+    return network
+
+
+def choose_device(device: str | torch.device, own: torch.device | None = None) -> torch.device:
+    """The device for "auto" (`own`, if given), or the one asked for, if it is there."""
+    if device == "auto":
+        if own is not None:
+            return own
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(name)
+    device = torch.device(device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        build = "finds no CUDA device" if torch.version.cuda else "is a build for CPUs; install one for CUDA"
+        raise ValueError(f"device {device} is not there: torch {torch.__version__} {build}; use device='cpu'")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("device mps is not there; use device='cpu'")
+    return device
+
+
+def choose_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """The type of the computation."""
+    known = {**_DTYPES, **_HALF}
+    name = str(dtype).removeprefix("torch.")
+    if name not in known:
+        raise ValueError(f"unknown dtype {dtype}; choose one of {', '.join(known)}")
+    return known[name]
+
+
+def placed(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """The model in eval mode with its weights on a device and in a type: itself where it is so, else a copy."""
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    ready = all(x.device == device and (x.dtype == dtype or not x.is_floating_point()) for x in tensors)
+    return model if ready and not any(module.training for module in model.modules()) else private_copy(model, device, dtype)
+
+
+def private_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A copy in eval mode with its weights on a device and in a type. It shares those that are so already."""
+    memo: dict[int, Tensor] = {}
+    for x in itertools.chain(model.parameters(), model.buffers()):
+        moved = x.detach().to(device, dtype if x.is_floating_point() else x.dtype)
+        memo[id(x)] = nn.Parameter(moved, requires_grad=False) if isinstance(x, nn.Parameter) else moved
+    return copy.deepcopy(model, memo).eval()
+
+
+def _infer_spec(network: Network, image: Tensor) -> NetSpec:
+    """The scale of a foreign callable, from a piece of the image; nothing is known of how far it looks."""
+    channels = image.shape[1] if image.shape[1] not in (1, 3) else 3
+    piece = image[:1, :, :_PROBE, :_PROBE].to(network.device, network.full).expand(-1, channels, -1, -1)
+    with torch.inference_mode():
+        restored = network.model(piece)
+    sizes = zip(piece.shape[-2:], getattr(restored, "shape", ())[-2:], strict=False)
+    scales = {after / before for before, after in sizes}
+    if len(scales) != 1 or restored.ndim != 4 or not (scale := scales.pop()).is_integer() or scale < 1:
+        raise ValueError(
+            f"the model gave {getattr(restored, 'shape', type(restored))} for {tuple(piece.shape)}; expected (b, c, s h, s w)"
+        )
+    if scale > 1:
+        logger.info("took scale %d from the model's output; spec=NetSpec(scale=…) says it without a trial", scale)
+    return replace(
+        network.spec, scale=int(scale), in_channels=channels, out_channels=restored.shape[1], halo=None, global_ops=("unknown",)
+    )

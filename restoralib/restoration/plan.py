@@ -1,0 +1,141 @@
+"""How an image is cut: the side of the tiles, what neighbours share, and what of that is not used."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from restoralib.archs.spec import NetSpec
+from restoralib.ops.tile import Span, plan_tiles
+
+TileSize = Literal["auto"] | int | tuple[int, int] | None
+
+SMALLEST = 32
+# Shared pixels where a network looks too far for exact tiles; a quarter of small tiles. Measured, see docs/restore.md.
+_OVERLAP = 32
+# On a CPU, tiles of this side stay in its cache; images up to _WHOLE pixels are not worth cutting.
+_CPU_SIDE, _WHOLE = 384, 512 * 512
+_GPU_SIDE = 1024
+# Of a large restoration network in float32, with room to spare.
+_BYTES_PER_PIXEL = 16 * 1024
+_GRID = 64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The tiles of one image.
+
+    Args:
+        rows: spans along the height.
+        columns: spans along the width.
+        margin: pixels beside a cut that are not used.
+    """
+
+    rows: list[Span]
+    columns: list[Span]
+    margin: int
+
+    def __len__(self) -> int:
+        return len(self.rows) * len(self.columns)
+
+    def batches(self, size: int) -> Iterator[list[tuple[int, int]]]:
+        """Numbers of row and column of up to `size` tiles of equal shape."""
+
+        def shape(tile: tuple[int, int]) -> tuple[int, ...]:
+            return tuple(stop - start for start, stop in (self.rows[tile[0]], self.columns[tile[1]]))
+
+        tiles = sorted(itertools.product(range(len(self.rows)), range(len(self.columns))), key=shape, reverse=True)
+        for _, alike in itertools.groupby(tiles, key=shape):
+            group = list(alike)
+            yield from (group[start : start + size] for start in range(0, len(group), size))
+
+
+def plan_image(
+    size: tuple[int, int], tile: tuple[int, int], spec: NetSpec, *, overlap: int | None = None, reach: int | None = None
+) -> Plan:
+    """Cut an image of the given (height, width).
+
+    A network that looks no further than a quarter of a tile gets tiles that share twice that and use what is right, so that the
+    result is that of the whole image. For others, tiles share a little and blend over it.
+
+    Args:
+        size: of the image.
+        tile: (height, width) of a tile; not larger than the image counts as the image's.
+        spec: the network's needs.
+        overlap: pixels that neighbours share at least.
+        reach: how far the network looks, where the result has to be exact; None to go by the spec.
+
+    Raises:
+        ValueError: the tiles are too small for the overlap, or for the network.
+    """
+    tile = (min(tile[0], size[0]), min(tile[1], size[1]))
+    smallest = min((side for side, length in zip(tile, size, strict=True) if side < length), default=0)
+    margin = reach
+    if margin is None:
+        margin = spec.halo if spec.halo is not None and 4 * spec.halo <= smallest else 0
+    # With this, a cut on the grid has the margin on either side.
+    shared = 2 * math.ceil(margin / spec.multiple) * spec.multiple
+    if reach is not None and 0 < smallest < shared + spec.multiple:
+        raise ValueError(
+            f"exact=True needs tiles of at least {shared + spec.multiple}, for the network looks {reach} pixels far, "
+            f"got {smallest}"
+        )
+    shared = max(shared or min(_OVERLAP, smallest // 4), overlap or 0)
+    rows, columns = (
+        plan_tiles(length, side, shared, spec.multiple) if side < length else [(0, length)]
+        for length, side in zip(size, tile, strict=True)
+    )
+    return Plan(rows, columns, margin)
+
+
+def choose_tile(
+    size: tuple[int, int], tile: TileSize, spec: NetSpec, device: torch.device, batch: int, reach: int = 0
+) -> tuple[int, int]:
+    """The (height, width) of tiles for what the caller asked.
+
+    Args:
+        size: of the image.
+        tile: what was asked.
+        spec: the network's needs.
+        device: where it runs.
+        batch: tiles in a call.
+        reach: pixels that exact tiles lose on either side; "auto" makes them large enough to be worth it.
+
+    Raises:
+        ValueError: the tile is no size, or less than the network's `multiple`.
+    """
+    if tile is None:
+        return size
+    if tile == "auto":
+        side = max(_auto_side(spec, device, batch), 4 * reach // _GRID * _GRID)
+        whole = max(side * side, _WHOLE // spec.scale if device.type == "cpu" else 0)
+        return size if size[0] * size[1] <= whole else (side, side)
+    tile = (tile, tile) if isinstance(tile, int) else tile
+    if len(tile) != 2 or min(tile) < spec.multiple or min(tile) < 1:
+        raise ValueError(f"tile should be 'auto', None, a side or (height, width) of at least {spec.multiple}, got {tile}")
+    return tile
+
+
+def _auto_side(spec: NetSpec, device: torch.device, batch: int) -> int:
+    pixels = _free_memory(device) / 2 / (_BYTES_PER_PIXEL * spec.scale * batch)
+    largest = _CPU_SIDE / math.sqrt(spec.scale) if device.type == "cpu" else _GPU_SIDE
+    return max(2 * _GRID, int(min(math.sqrt(pixels), largest)) // _GRID * _GRID)
+
+
+def _free_memory(device: torch.device) -> float:
+    """Bytes; infinite where nobody tells."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return math.inf

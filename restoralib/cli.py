@@ -10,10 +10,10 @@ import glob
 import itertools
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -21,9 +21,6 @@ from rich.logging import RichHandler
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
-
-if TYPE_CHECKING:
-    from torch import nn
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 
@@ -176,15 +173,16 @@ def parse_settings(texts: Sequence[str] | None) -> dict[str, Any]:
     return settings
 
 
-def choose_model(name: str, settings: dict[str, Any]) -> str | nn.Module:
-    """The network of a checkpoint file; the name itself of a task or model."""
+def choose_model(name: str, settings: dict[str, Any]) -> Callable[..., Any]:
+    """The model of a task, a name or a checkpoint file, loaded once for all images."""
     from restoralib import load_model
+    from restoralib.restoration.models import find_model
 
-    if Path(name).is_file():
-        return load_model(name, **settings)
-    if settings:
+    if not settings:
+        return find_model(name)
+    if not Path(name).is_file():
         raise ValueError(f"--set is for checkpoint files, and {name} is none")
-    return name
+    return load_model(name, **settings)
 
 
 def run_jobs(jobs: Sequence[Job], **options: Any) -> list[tuple[str, str]]:
@@ -287,31 +285,22 @@ def restore(
     others; it is listed at the end, and the exit code is then 1.
     """
     sources, missing = find_images(inputs)
-    failures = [(argument, "no such file, and no folder or glob with images") for argument in missing]
-    skipped, todo = [], []
     try:
         jobs = plan_jobs(sources, output, suffix=suffix, extension=extension)
-        chosen = choose_model(model, parse_settings(settings))
-    except (ValueError, TypeError) as error:
+        refused = [(job, reason) for job in jobs if (reason := refusal(job, jobs, overwrite=overwrite))]
+        allowed = [job for job in jobs if job not in dict(refused)]
+        skipped = [job for job in allowed if job.target.exists() and not overwrite]
+        todo = [job for job in allowed if job not in skipped]
+        options = {"device": device, "dtype": dtype, "tile": parse_tile(tile), "exact": exact, "ensemble": ensemble}
+        chosen = choose_model(model, parse_settings(settings)) if todo else None
+    except (ValueError, TypeError, OSError) as error:
         raise stop(error) from error
-    for job in jobs:
-        if reason := refusal(job, jobs, overwrite=overwrite):
-            failures.append((str(job.source), reason))
-        elif job.target.exists() and not overwrite:
-            skipped.append(job)
-        else:
-            todo.append(job)
-    failed = run_jobs(
-        todo,
-        model=chosen,
-        device=device,
-        dtype=dtype,
-        tile=parse_tile(tile),
-        exact=exact,
-        ensemble=ensemble,
-        keep_metadata=keep_metadata,
-    )
-    failures += failed
+    failed = run_jobs(todo, model=chosen, keep_metadata=keep_metadata, overwrite=overwrite, **options)
+    failures = [
+        *((argument, "no such file, and no folder or glob with images") for argument in missing),
+        *((str(job.source), reason) for job, reason in refused),
+        *failed,
+    ]
     there = f", {len(skipped)} skipped: they are there already" if skipped else ""
     messages.print(f"{len(todo) - len(failed)} restored{there}, {len(failures)} failed", highlight=False)
     for source, reason in failures:

@@ -170,9 +170,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--bm3d", action="store_true", help="measure CBM3D too (minutes)")
+    parser.add_argument("--sigmas", type=float, nargs="+", default=[15, 25, 50], help="noise levels, of 255")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    rows = evaluate_bundled(options.folder, bm3d=options.bm3d)
+    rows = evaluate_bundled(options.folder, bm3d=options.bm3d, sigmas=options.sigmas)
     if options.json:
         lines = [json.dumps([asdict(row) for row in rows], indent=1)]
     else:

@@ -10,6 +10,7 @@ have the same weights and serve images larger than the training patches: GoPro's
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -325,7 +326,7 @@ VARIANTS = {
 # Every key of these nets, so that nets which only share parts (Refusion's, InstructIR) are not taken for them.
 _KEYS = re.compile(
     r"(intro|ending|downs\.\d+)\.(weight|bias)|ups\.\d+\.0\.weight"
-    r"|((encoders|decoders)\.\d+|middle_blks)\.\d+\.(beta|gamma|(conv[1-5]|norm[12]|sca\.1|se\.[13])\.(weight|bias))"
+    r"|(?P<block>(?P<stage>(encoders|decoders)\.\d+|middle_blks)\.\d+)\.(beta|gamma|(conv[1-5]|norm[12]|sca\.1|se\.[13])\.(weight|bias))"
 )
 
 
@@ -335,37 +336,37 @@ def infer_config(state_dict: StateDict) -> Inferred | None:
     Weights do not tell the plain classes from the Local ones: the layout of GoPro and REDS, one block at every level but 28 at
     the last before the middle, is taken for Local, as the authors run it; any other for plain.
     """
-    first_block = next((key.removesuffix("beta") for key in state_dict if key.endswith(".0.beta")), None)
-    if first_block is None or not all(_KEYS.fullmatch(key) for key in state_dict):
+    matches = [_KEYS.fullmatch(key) for key in state_dict]
+    blocks = {match["block"]: match["stage"] for match in matches if match and match["block"]}
+    if not blocks or not all(matches):
         return None
+    first_block = next(iter(blocks))
     try:
         width, img_channel = state_dict["intro.weight"].shape[:2]
-        dw_width, channels = state_dict[first_block + "conv1.weight"].shape[:2]
-        ffn_width = state_dict[first_block + "conv4.weight"].shape[0]
+        dw_width, channels = state_dict[f"{first_block}.conv1.weight"].shape[:2]
+        ffn_width = state_dict[f"{first_block}.conv4.weight"].shape[0]
         expand = {"dw_expand": dw_width // channels, "ffn_expand": ffn_width // channels}
     except (KeyError, ValueError, IndexError, ZeroDivisionError):
         return None
-
-    def count(prefix: str) -> int:
-        return len({key[len(prefix) :].split(".")[0] for key in state_dict if key.startswith(prefix)})
-
+    depths, levels = Counter(blocks.values()), range(sum(key.startswith("ups.") for key in state_dict))
     config: dict[str, Any] = {
         "img_channel": img_channel,
         "width": width,
-        "middle_blk_num": count("middle_blks."),
-        "enc_blk_nums": [count(f"encoders.{level}.") for level in range(count("downs."))],
-        "dec_blk_nums": [count(f"decoders.{level}.") for level in range(count("ups."))],
+        "middle_blk_num": depths["middle_blks"],
+        "enc_blk_nums": [depths[f"encoders.{level}"] for level in levels],
+        "dec_blk_nums": [depths[f"decoders.{level}"] for level in levels],
     }
     local = config["enc_blk_nums"] == [1, 1, 1, 28] and config["middle_blk_num"] == 1
-    if first_block + "sca.1.weight" in state_dict:
+    if f"{first_block}.sca.1.weight" in state_dict:
         cls: type[nn.Module] = NAFNetLocal if local else NAFNet
-    elif first_block + "se.1.weight" in state_dict:
+    elif f"{first_block}.se.1.weight" in state_dict:
         cls, config = BaselineLocal if local else Baseline, config | expand
-    elif first_block + "norm1.weight" not in state_dict:
+    elif f"{first_block}.norm1.weight" not in state_dict:
         return Inferred(PlainNet, config | expand)
     else:
         return None
     if not local:
         return Inferred(cls, config)
-    reason = f"weights of this layout are published for {cls.__name__} and patches of 256x256 (GoPro, REDS)"
+    plain = cls.__name__.removesuffix("Local")
+    reason = f"GoPro's and REDS's layout, run as {cls.__name__} with patches of 256x256; arch={plain!r} leaves local means out"
     return Inferred(cls, config | {"train_size": [1, 3, 256, 256]}, assumed={"train_size": reason})

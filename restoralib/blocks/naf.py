@@ -41,8 +41,8 @@ class NAFBlock(nn.Module):
         self.dropout2 = nn.Dropout(drop_out_rate) if drop_out_rate else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        branch = self.conv2(self.conv1(self.norm1(x)))
-        branch = self.conv3(self.sca(self.sg(branch)))
-        x = x + self.dropout1(branch) * self.beta
-        branch = self.conv5(self.sg(self.conv4(self.norm2(x))))
-        return x + self.dropout2(branch) * self.gamma
+        branch: Tensor = self.conv2(self.conv1(self.norm1(x)))
+        branch = self.dropout1(self.conv3(self.sca(self.sg(branch))))
+        x = x + branch * self.beta
+        branch = self.dropout2(self.conv5(self.sg(self.conv4(self.norm2(x)))))
+        return x + branch * self.gamma

@@ -44,7 +44,9 @@ def restore_channels(network: Callable[[Tensor], Tensor], spec: NetSpec, image: 
     if channels == spec.in_channels:
         return network(image)
     if channels == 1:
-        return network(image.expand(-1, spec.in_channels, -1, -1)).mean(1, keepdim=True)
+        restored = network(image.expand(-1, spec.in_channels, -1, -1))
+        first = restored[:, :1]
+        return first + (restored - first).mean(1, keepdim=True)  # The mean, without rounding where all are equal.
     restored = network(image.flatten(0, 1).unsqueeze(1))
     return restored.view(-1, channels, *restored.shape[-2:])
 

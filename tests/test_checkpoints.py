@@ -105,9 +105,11 @@ def test_several_sets_of_weights_have_to_be_chosen_from(net, path):
     assert_equal(load_model(path, key="night"), net)
 
 
-def test_a_safetensors_file_loads_whatever_its_name(net, tmp_path):
+def test_what_a_file_holds_counts_and_not_its_extension(net, tmp_path):
     save_file(net.state_dict(), tmp_path / "weights.ckpt")
     assert_equal(load_model(tmp_path / "weights.ckpt"), net)
+    torch.save(net.state_dict(), tmp_path / "weights.safetensors")
+    assert_equal(load_model(tmp_path / "weights.safetensors"), net)
     with pytest.raises(ValueError, match="leave key='params' out"):
         load_model(tmp_path / "weights.ckpt", key="params")
 

@@ -140,7 +140,8 @@ def _read_pickle(path: Path) -> Any:
     try:
         if zipfile.is_zipfile(path):
             _check_archive(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # given a path, torch goes by its extension
+            return torch.load(file, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
     except Exception as error:  # a parser on hostile bytes

@@ -1,0 +1,195 @@
+"""What holds for every network: one body over all classes, one over all published configurations."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from restoralib import archs
+from restoralib.archs import ARCHITECTURES, VARIANTS
+from restoralib.checkpoints import CheckpointWarning, load_model, recognize, skeleton
+from restoralib.zoo import TASKS
+
+UNET = {"width": 4, "middle_blk_num": 1, "enc_blk_nums": [1, 2], "dec_blk_nums": [1, 1]}
+TINY = {
+    "SRCNN": {},
+    "FSRCNN": {"scale_factor": 3, "d": 4, "s": 3, "m": 1},
+    "SRResNet": {"channels": 4, "num_rcb": 2, "upscale": 2},
+    "SRGANDiscriminator": {"channels": 2},
+    "MSRResNet": {"num_feat": 4, "num_block": 2, "upscale": 3},
+    "PlainNet": UNET,
+    "Baseline": UNET,
+    "BaselineLocal": UNET | {"train_size": [1, 3, 16, 16]},
+    "NAFNet": UNET,
+    "NAFNetLocal": UNET | {"train_size": [1, 3, 16, 16]},
+    "SwinIR": {
+        "embed_dim": 8,
+        "depths": [2, 1],
+        "num_heads": [2, 2],
+        "window_size": 4,
+        "upscale": 2,
+        "upsampler": "pixelshuffle",
+    },
+    "Restormer": {"dim": 4, "num_blocks": [1, 1, 1, 1], "num_refinement_blocks": 1, "heads": [1, 1, 2, 2]},
+}
+PARAMETERS = {  # one name of each published configuration
+    "srcnn_x2": 57_281,
+    "fsrcnn_x2": 12_809,
+    "fsrcnn_x3": 12_809,
+    "fsrcnn_x4": 12_809,
+    "fsrcnn_s_x2": 4_086,
+    "fsrcnn_s_x3": 4_086,
+    "fsrcnn_s_x4": 4_086,
+    "srresnet_x2": 1_399_637,
+    "srresnet_x4": 1_547_350,
+    "srresnet_x8": 1_695_063,
+    "srgan_leftthomas_x2": 586_506,
+    "srgan_leftthomas_x4": 734_219,
+    "srgan_leftthomas_x8": 881_932,
+    "srresnet_sgrvinod_x4": 1_549_462,
+    "srgan_discriminator": 23_563_649,
+    "msrresnet_x2": 1_369_859,
+    "msrresnet_x3": 1_554_499,
+    "msrresnet_x4": 1_517_571,
+    "nafnet_sidd_width32": 29_159_715,
+    "nafnet_sidd_width64": 115_982_915,
+    "nafnet_gopro_width32": 17_111_907,
+    "nafnet_gopro_width64": 67_888_835,
+    "baseline_sidd_width32": 29_056_227,
+    "baseline_sidd_width64": 194_419_779,
+    "baseline_gopro_width32": 17_023_875,
+    "baseline_gopro_width64": 112_036_291,
+    "plainnet_width32": 25_082_147,
+    "swinir_classical_x2": 11_752_487,
+    "swinir_classical_x3": 11_937_127,
+    "swinir_classical_x4": 11_900_199,
+    "swinir_classical_x8": 12_047_911,
+    "swinir_classical_div2k_x2": 11_752_487,
+    "swinir_classical_div2k_x3": 11_937_127,
+    "swinir_classical_div2k_x4": 11_900_199,
+    "swinir_classical_div2k_x8": 12_047_911,
+    "swinir_lightweight_x2": 910_152,
+    "swinir_lightweight_x3": 918_267,
+    "swinir_lightweight_x4": 929_628,
+    "swinir_real_x2": 11_678_631,
+    "swinir_real_x4": 11_715_559,
+    "swinir_real_large_x4": 28_013_059,
+    "swinir_gray_denoising_15": 11_497_681,
+    "swinir_color_denoising_15": 11_504_163,
+    "swinir_gray_jpeg_10": 11_485_585,
+    "swinir_color_jpeg_10": 11_492_067,
+    "restormer_deraining": 26_126_644,
+    "restormer_dual_pixel_defocus": 26_132_548,
+    "restormer_real_denoising": 26_111_668,
+    "restormer_gaussian_gray_blind": 26_109_076,
+}
+
+every_class = pytest.mark.parametrize("name", TINY)
+
+
+def make(name):
+    """A small network with random weights everywhere, in eval mode."""
+    torch.manual_seed(0)
+    net = getattr(archs, name)(**TINY[name]).eval()
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return net
+
+
+def image_for(net, size):
+    return torch.rand(2, net.spec.in_channels, *(net.spec.input_size or size))
+
+
+def claims(state_dict):
+    return [name for name, entry in ARCHITECTURES.items() if entry.infer_config(state_dict) is not None]
+
+
+def test_every_class_is_in_the_table_and_here():
+    classes = [cls.__name__ for entry in ARCHITECTURES.values() for cls in entry.classes]
+    assert sorted(classes) == sorted(TINY)
+    assert set(classes) <= set(archs.__all__)
+    assert {cls for entry in ARCHITECTURES.values() for cls in entry.classes} >= {variant.cls for variant in VARIANTS.values()}
+    assert len(VARIANTS) == sum(len(entry.variants) for entry in ARCHITECTURES.values()), "two files share a name"
+
+
+def key(name):
+    return VARIANTS[name].cls, str(VARIANTS[name].config)
+
+
+def test_every_published_configuration_is_here():
+    assert set(map(key, VARIANTS)) == set(map(key, PARAMETERS))
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_every_published_configuration_is_recognised_by_its_own_detector_alone(name):
+    variant = VARIANTS[name]
+    net = skeleton(variant.cls, variant.config)
+    state = net.state_dict()
+    (family,) = claims(state)
+    assert variant.cls in ARCHITECTURES[family].classes
+    told = recognize(state, arch=variant.cls.__name__)
+    open_ = {*net.spec.unrecorded, *told.assumed, *told.missing}
+    assert all(told.config.get(key, value) == value for key, value in variant.config.items() if key not in open_)
+    assert sum(parameter.numel() for parameter in net.parameters()) == PARAMETERS[name]
+    assert set(variant.tasks) <= set(TASKS) and set(variant.tasks) <= set(net.spec.tasks)
+
+
+@every_class
+@pytest.mark.parametrize("size", [(1, 1), (2, 7), (8, 9), (31, 33), (64, 16), (127, 1)])
+def test_any_size_is_taken(name, size):
+    net = make(name)
+    image = image_for(net, size)
+    with torch.inference_mode():
+        output = net(image)
+    spec, (height, width) = net.spec, image.shape[2:]
+    expected = (2, 1) if name == "SRGANDiscriminator" else (2, spec.out_channels, spec.scale * height, spec.scale * width)
+    assert output.shape == expected and output.isfinite().all()
+
+
+@every_class
+def test_copies_and_pickles_give_the_same(name):
+    net = make(name)
+    image = image_for(net, (12, 10))
+    with torch.inference_mode():
+        expected = net(image)
+        assert torch.equal(copy.deepcopy(net)(image), expected)
+        again = pickle.loads(pickle.dumps(net))
+        assert torch.equal(again(image), expected) and again.spec == net.spec
+
+
+@every_class
+def test_a_file_gives_the_network_back(name, tmp_path):
+    net = make(name)
+    torch.save({"params_ema": net.state_dict()}, tmp_path / "weights.pth")
+    # Sisters share their keys: the caller says which is meant, and what no weight tells.
+    arguments = {key: value for key, value in TINY[name].items() if key in net.spec.unrecorded}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CheckpointWarning)
+        loaded = load_model(tmp_path / "weights.pth", arch=name, **arguments)
+    assert type(loaded) is type(net) and loaded.spec == net.spec
+    image = image_for(net, (12, 10))
+    with torch.inference_mode():
+        assert torch.equal(loaded(image), net(image))
+
+
+@every_class
+def test_batches_are_treated_image_by_image(name):
+    net = make(name).double()
+    image = image_for(net, (12, 10)).double()
+    with torch.inference_mode():
+        torch.testing.assert_close(net(image)[1:], net(image[1:]))
+
+
+@every_class
+def test_hostile_shapes_do_not_break_a_detector(name):
+    state = skeleton(getattr(archs, name), TINY[name]).state_dict()
+    for key, value in [*state.items()][::3]:
+        for shape in ((), (0,) * value.ndim, (1,) * value.ndim, (2**40,) * min(value.ndim, 1), (3,) * (value.ndim + 1)):
+            assert len(claims(state | {key: torch.empty(shape, device="meta")})) <= 1
+    for key in state:
+        assert len(claims({other: value for other, value in state.items() if other != key})) <= 1

@@ -175,7 +175,7 @@ def restore_file(
 
     Raises:
         FileExistsError: the target is there, and `overwrite` is not given.
-        As `restore`, `read_image` and `write_image`.
+        OSError, ValueError, RuntimeError: as `restore`, `read_image` and `write_image` raise them.
     """
     if Path(target).exists() and not overwrite:
         raise FileExistsError(f"{target} is there already; name another file, or pass overwrite=True")

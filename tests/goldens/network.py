@@ -37,7 +37,8 @@ class Golden:
             self.tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         unknown = self.metadata.keys() - ENTRIES
         assert not unknown, f"{path.name} has metadata that the driver does not know: {sorted(unknown)}"
-        self.keys: list[tuple[str, list[int], str]] = json.loads(path.with_suffix(".keys.json").read_text())
+        keys = path.with_suffix(".keys.json")  # a function has none
+        self.keys: list[tuple[str, list[int], str]] = json.loads(keys.read_text()) if keys.exists() else []
 
     def json(self, entry: str, default: Any = None) -> Any:
         return json.loads(self.metadata[entry]) if entry in self.metadata else default

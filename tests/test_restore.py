@@ -3,6 +3,7 @@
 import copy
 import logging
 import pickle
+import threading
 import warnings
 
 import numpy as np
@@ -214,6 +215,31 @@ def test_hidden_colors_do_not_matter(height, width, share, seed):
         assert visible.min() - 1e-6 <= filled.min() <= filled.max() <= visible.max() + 1e-6
 
 
+def test_wholly_hidden_images_of_a_batch_are_left_alone():
+    color, alpha = torch.rand(2, 3, 5, 7), torch.ones(2, 1, 5, 7)
+    alpha[1] = 0
+    alpha[0, 0, 0, 0] = 0
+    assert torch.equal(color_hidden(color, alpha)[0, :, 1:], color[0, :, 1:])
+    assert color_hidden(color, alpha).isfinite().all()
+
+
+def test_models_that_cannot_be_copied_are_named():
+    class Locked(nn.Module):
+        spec = NetSpec()
+
+        def __init__(self):
+            super().__init__()
+            self.lock = threading.Lock()
+
+        def forward(self, image):
+            return image
+
+    image = torch.rand(3, 9, 9)
+    assert torch.equal(restore(image, Locked().eval()), image)
+    with pytest.raises(TypeError, match=r"cannot be copied.*eval mode"):
+        restore(image, Locked())
+
+
 def test_color_under_transparency_does_not_bleed(fsrcnn):
     image = torch.zeros(4, 16, 16)
     image[0, :, :8] = image[3, :, :8] = 1  # red, visible
@@ -300,6 +326,8 @@ def test_auto_takes_small_images_whole_and_goes_by_memory_and_scale(monkeypatch)
     assert choose_tile((3000, 4000), "auto", spec, cpu, 8) == (128, 128)
     with pytest.raises(ValueError, match="at least 8"):
         restore(torch.rand(3, 9, 9), nn.Identity(), spec=NetSpec(multiple=8), tile=4)
+    with pytest.raises(ValueError, match="tile should be 'auto'"):
+        restore(torch.rand(3, 9, 9), nn.Identity(), tile="64")
 
 
 def test_an_overlap_that_leaves_no_step_is_refused():

@@ -58,10 +58,11 @@ def color_hidden(color: Tensor, alpha: Tensor) -> Tensor:
 
     Shapes: (b, c, h, w) and (b, 1, h, w) -> (b, c, h, w).
     """
-    if (alpha > 0).all() or not (alpha > 0).any():
+    seen = alpha > 0
+    if seen.all() or not seen.any() or max(color.shape[-2:]) == 1:
         return color
     weight = F.avg_pool2d(alpha, 2, ceil_mode=True, count_include_pad=False)
     coarse = F.avg_pool2d(color * alpha, 2, ceil_mode=True, count_include_pad=False) / weight.clamp(min=1e-12)
     coarse = color_hidden(coarse, weight)
     enlarged = coarse.repeat_interleave(2, -2).repeat_interleave(2, -1)[..., : color.shape[-2], : color.shape[-1]]
-    return torch.where(alpha > 0, color, enlarged)
+    return torch.where(seen, color, enlarged)

@@ -171,12 +171,21 @@ def placed(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Mod
 
 
 def private_copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
-    """A copy in eval mode with its weights on a device and in a type. It shares those that are so already."""
+    """A copy in eval mode with its weights on a device and in a type. It shares those that are so already.
+
+    Raises:
+        TypeError: the model cannot be copied.
+    """
     memo: dict[int, Tensor] = {}
     for x in itertools.chain(model.parameters(), model.buffers()):
         moved = x.detach().to(device, dtype if x.is_floating_point() else x.dtype)
         memo[id(x)] = nn.Parameter(moved, requires_grad=False) if isinstance(x, nn.Parameter) else moved
-    return copy.deepcopy(model, memo).eval()
+    try:
+        return copy.deepcopy(model, memo).eval()
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(
+            f"the model cannot be copied ({error}); bring it into eval mode, to {device} and into {dtype} yourself"
+        ) from error
 
 
 def _infer_spec(network: Network, image: Tensor) -> NetSpec:

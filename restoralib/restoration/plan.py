@@ -117,7 +117,7 @@ def choose_tile(
         whole = max(side * side, _WHOLE // spec.scale if device.type == "cpu" else 0)
         return size if size[0] * size[1] <= whole else (side, side)
     tile = (tile, tile) if isinstance(tile, int) else tile
-    if len(tile) != 2 or min(tile) < spec.multiple or min(tile) < 1:
+    if isinstance(tile, str) or len(tile) != 2 or min(tile) < spec.multiple:
         raise ValueError(f"tile should be 'auto', None, a side or (height, width) of at least {spec.multiple}, got {tile}")
     return tile
 

@@ -95,8 +95,8 @@ class Runner:
                     raise
                 reason = str(error).partition("\n")[0]
             # Not in the handler: there the error keeps the tensors of the failed call alive.
-            if self.network.device.type == "cuda":
-                torch.cuda.empty_cache()
+            if self.network.device.type in ("cuda", "mps"):
+                getattr(torch, self.network.device.type).empty_cache()
             if max(tile) <= SMALLEST or not self.shrink:
                 raise self._give_up(tile, reason)
             tile = (max(tile[0] // 2, min(tile[0], SMALLEST)), max(tile[1] // 2, min(tile[1], SMALLEST)))

@@ -87,3 +87,21 @@ def test_golden_archs_are_recognised(archs_golden):
     unfilled = golden.json("unfilled", ())
     shapes = [(key, shape) for key, shape, _ in golden.keys if key not in unfilled]
     check_recognised(cls, golden.config, shapes, golden.json("unrecorded", {}))
+
+
+def test_a_golden_of_an_unknown_class_fails():
+    with pytest.raises(AttributeError):
+        find_class("NoSuchNet")
+
+
+def test_a_published_list_of_keys_is_compared(tmp_path):
+    config = {"img_channel": 3, "width": 4, "middle_blk_num": 1, "enc_blk_nums": [1], "dec_blk_nums": [1]}
+    net = archs.NAFNet(**config)
+    keys = [[key, list(value.shape)] for key, value in net.state_dict().items()]
+    params = sum(parameter.numel() for parameter in net.parameters())
+    path, published = tmp_path / "nafnet.published.json", {"class": "NAFNet", "config": config, "params": params, "keys": keys}
+    path.write_text(json.dumps(published))
+    test_golden_archs_are_recognised(path)
+    path.write_text(json.dumps(published | {"keys": keys[::-1]}))
+    with pytest.raises(AssertionError):
+        test_golden_archs_are_recognised(path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from restoralib.archs import fsrcnn, msrresnet, nafnet, restormer, srcnn, srresnet
+from restoralib.archs import fsrcnn, msrresnet, nafnet, restormer, srcnn, srresnet, swinir
 from restoralib.archs.fsrcnn import FSRCNN
 from restoralib.archs.msrresnet import MSRResNet
 from restoralib.archs.nafnet import Baseline, BaselineLocal, NAFNet, NAFNetLocal, PlainNet
@@ -15,6 +15,7 @@ from restoralib.archs.restormer import Restormer
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant
 from restoralib.archs.srcnn import SRCNN
 from restoralib.archs.srresnet import SRGANDiscriminator, SRResNet
+from restoralib.archs.swinir import SwinIR
 
 __all__ = [
     "ARCHITECTURES",
@@ -34,6 +35,7 @@ __all__ = [
     "SRGANDiscriminator",
     "SRResNet",
     "StateDict",
+    "SwinIR",
     "Variant",
     "find_architecture",
 ]
@@ -62,6 +64,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "srresnet": Architecture((SRResNet, SRGANDiscriminator), srresnet.VARIANTS, srresnet.infer_config, srresnet.rename_keys),
     "msrresnet": Architecture((MSRResNet,), msrresnet.VARIANTS, msrresnet.infer_config, msrresnet.rename_keys),
     "nafnet": Architecture((PlainNet, Baseline, BaselineLocal, NAFNet, NAFNetLocal), nafnet.VARIANTS, nafnet.infer_config),
+    "swinir": Architecture((SwinIR,), swinir.VARIANTS, swinir.infer_config),
     "restormer": Architecture((Restormer,), restormer.VARIANTS, restormer.infer_config),
 }
 

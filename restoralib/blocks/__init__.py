@@ -22,13 +22,24 @@ from restoralib.blocks.upsample import (
     PixelUnshuffleDownsample,
     TransposedConvUpsample,
 )
+from restoralib.blocks.window_attention import (
+    RSTB,
+    STL,
+    ShiftedWindows,
+    WindowAttention,
+    shifted_windows,
+    window_partition,
+    window_reverse,
+)
 
 __all__ = [
     "DGFN",
     "DMTA",
     "GDFN",
     "MDTA",
+    "RSTB",
     "SCA",
+    "STL",
     "BiasFreeLayerNorm",
     "ChannelAttention",
     "ChannelGram",
@@ -44,12 +55,17 @@ __all__ = [
     "PixelShuffleUpsample",
     "PixelUnshuffleDownsample",
     "ResidualBlock",
+    "ShiftedWindows",
     "SimpleGate",
     "TimeEmbedding",
     "TransposedConvUpsample",
+    "WindowAttention",
     "WithBiasLayerNorm",
     "read_linear_state",
     "relu_linear_attention",
+    "shifted_windows",
     "sinusoidal_embedding",
     "update_linear_state",
+    "window_partition",
+    "window_reverse",
 ]

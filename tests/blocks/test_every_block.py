@@ -24,6 +24,10 @@ def tokens(height: int, width: int) -> Tensor:
     return torch.randn(2, height * width, 8)
 
 
+def windows(height: int, width: int) -> Tensor:
+    return torch.randn(2, height * width, 9, 8)
+
+
 def times(height: int, width: int) -> Tensor:
     return torch.rand(height * width)
 
@@ -59,6 +63,9 @@ CASES = {
     "LocalMean": same(lambda: blocks.LocalMean((2, 2))),
     "WithBiasLayerNorm": same(lambda: blocks.WithBiasLayerNorm(8)),
     "BiasFreeLayerNorm": same(lambda: blocks.BiasFreeLayerNorm(8)),
+    "WindowAttention": Case(lambda: blocks.WindowAttention(8, 2, window_size=3), windows, lambda h, w: (2, h * w, 9, 8)),
+    "STL": same(lambda: blocks.STL(8, 2, window_size=4, shift_size=2)),
+    "RSTB": same(lambda: blocks.RSTB(8, 2, 2, window_size=4)),
     "MDTA": same(lambda: blocks.MDTA(8, heads=2)),
     "GDFN": same(lambda: blocks.GDFN(8)),
     "DMTA": same(lambda: WithPrior(blocks.DMTA(8, heads=2, prior_features=6))),
@@ -152,7 +159,7 @@ def test_copies_and_pickles_give_the_same(case):
         assert torch.equal(first(twin(x)), first(block(x)))
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.input not in (tokens, times)])
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.input not in (tokens, windows, times)])
 def test_channels_last_gives_the_same(name):
     case = CASES[name]
     block, x = built(case), case.input(5, 7)

@@ -1,0 +1,358 @@
+"""Attention within windows, and the Swin Transformer layers that SwinIR and its descendants are made of.
+
+Liu et al., Swin Transformer, ICCV 2021, arXiv:2103.14030; Liang et al., SwinIR, ICCVW 2021, arXiv:2108.10257. Keys of the
+state dicts are those of the authors' code.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from restoralib.ops.pad import pad_to_multiple
+
+ResiConnection = Literal["1conv", "3conv"]
+
+
+def window_partition(x: Tensor, window_size: int) -> Tensor:
+    """Cut (b, h, w, c) into windows (b, windows, n, c), row by row; n = window_size**2 pixels, row by row.
+
+    Raises:
+        ValueError: a side is no multiple of the window.
+    """
+    height, width = x.shape[1:3]
+    if height % window_size or width % window_size:
+        raise ValueError(
+            f"height and width should be multiples of the window's {window_size} pixels, got {height} x {width}; "
+            "extend it by restoralib.ops.pad_to_multiple"
+        )
+    return rearrange(x, "b (h i) (w j) c -> b (h w) (i j) c", i=window_size, j=window_size)
+
+
+def window_reverse(windows: Tensor, window_size: int, height: int, width: int) -> Tensor:
+    """Put windows (b, windows, n, c) together again as (b, height, width, c)."""
+    h, w = height // window_size, width // window_size
+    return rearrange(windows, "b (h w) (i j) c -> b (h i) (w j) c", h=h, w=w, i=window_size, j=window_size)
+
+
+class ShiftedWindows(NamedTuple):
+    """How layers that are shifted read an image; once made, it serves all layers of a network.
+
+    Args:
+        order: (h w,) pixels of the image in the order of the windows, those windows last that hold pixels from opposite sides.
+        inverse: (h w,) where each pixel stands in that order.
+        mask: (m, n, n) what the last m windows add to their logits.
+    """
+
+    order: Tensor
+    inverse: Tensor
+    mask: Tensor
+
+
+def shifted_windows(
+    height: int,
+    width: int,
+    window_size: int,
+    shift_size: int,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> ShiftedWindows:
+    """The windows of an image that was moved cyclically by `shift_size` pixels up and to the left.
+
+    A side that is no multiple of the window counts as padded to one. Only the last row and the last column of windows have a
+    mask, so that the others do not pay for it.
+    """
+    pixels, side = _shifted_pixels(height, width, window_size, shift_size, device)
+    columns = -(-width // window_size)
+    grid = torch.arange(len(pixels), device=device).view(-1, columns)
+    border = torch.cat([grid[:-1, -1], grid[-1]])
+    order = pixels[torch.cat([grid[:-1, :-1].flatten(), border])].flatten()
+    return ShiftedWindows(order, order.argsort(), _walls(side[border], dtype))
+
+
+def shift_mask(
+    height: int,
+    width: int,
+    window_size: int,
+    shift_size: int,
+    device: torch.device | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """What all windows of a shifted image add to their logits, row by row, as the authors' files hold it.
+
+    Returns:
+        (windows, n, n), 0 between pixels of one side of the image, -100 between those of opposite sides.
+    """
+    return _walls(_shifted_pixels(height, width, window_size, shift_size, device)[1], dtype)
+
+
+def _shifted_pixels(
+    height: int, width: int, window_size: int, shift_size: int, device: torch.device | None
+) -> tuple[Tensor, Tensor]:
+    """For every window of the shifted image its pixels, and the sides that they come from, each (windows, n)."""
+    height, width = height + -height % window_size, width + -width % window_size
+    pixels = torch.arange(height * width, device=device).view(1, height, width, 1).roll((-shift_size, -shift_size), (1, 2))
+    pixels = window_partition(pixels, window_size)[0, :, :, 0]
+    # The shift brings the first rows and columns to the far end.
+    return pixels, 2 * (pixels // width < shift_size) + (pixels % width < shift_size)
+
+
+def _walls(side: Tensor, dtype: torch.dtype) -> Tensor:
+    return -100.0 * (side[:, :, None] != side[:, None, :]).to(dtype)
+
+
+def residual_conv(channels: int, connection: ResiConnection = "1conv") -> nn.Module:
+    """The convolution before a residual sum: one 3x3, or a bottleneck of three with a quarter of the channels."""
+    if connection == "1conv":
+        return nn.Conv2d(channels, channels, 3, padding=1)
+    if connection == "3conv":
+        return nn.Sequential(
+            nn.Conv2d(channels, channels // 4, 3, padding=1),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(channels // 4, channels // 4, 1),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(channels // 4, channels, 3, padding=1),
+        )
+    raise ValueError(f"resi_connection should be '1conv' or '3conv', got {connection!r}")
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al., arXiv:1603.09382): in training a branch vanishes for some images of the batch.
+
+    Args:
+        rate: probability to vanish; branches that stay are divided by 1 - rate.
+
+    Shapes: (b, …) -> (b, …).
+    """
+
+    def __init__(self, rate: float = 0.0) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        return x * F.dropout(x.new_ones(x.shape[:1] + (1,) * (x.ndim - 1)), self.rate)
+
+
+class WindowAttention(nn.Module):
+    """Self-attention among the pixels of a window, with a learned bias for every relative position (Swin, eq. 4).
+
+    Args:
+        dim: channels in and out.
+        num_heads: a divisor of `dim`.
+        window_size: side of the window in pixels.
+        qkv_bias: whether queries, keys and values have biases.
+        qk_scale: factor of the logits; None for (dim / num_heads)**-0.5.
+        attn_drop: dropout of the attention weights.
+        proj_drop: dropout of the result.
+
+    Shapes: windows (b, w, n, c) with n = window_size**2 -> (b, w, n, c). `mask` (m, n, n) is added to the logits of the last m
+    windows.
+    """
+
+    relative_position_index: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: int = 8,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim should be a multiple of num_heads, got {dim} and {num_heads}")
+        self.num_heads = num_heads
+        self.scale = qk_scale or (dim // num_heads) ** -0.5
+        self.attn_drop = attn_drop
+        self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window_size - 1) ** 2, num_heads))
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.register_buffer("relative_position_index", _relative_position_index(window_size))
+        self.qkv = _linear(dim, 3 * dim, qkv_bias)
+        self.proj = _linear(dim, dim)
+        self.proj_drop = nn.Dropout(proj_drop)
+
+    def forward(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
+        b, count = windows.shape[:2]
+        if mask is not None and len(mask) < count:
+            first = count - len(mask)
+            return torch.cat([self(windows[:, :first]), self(windows[:, first:], mask)], 1)
+        q, k, v = rearrange(self.qkv(windows), "b w n (k h d) -> k (b w) h n d", k=3, h=self.num_heads)
+        bias = self.relative_position_bias_table.T[:, self.relative_position_index]
+        bias = bias[None] if mask is None else (bias + mask[:, None]).expand(b, -1, -1, -1, -1).flatten(0, 1)
+        drop = self.attn_drop if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), dropout_p=drop, scale=self.scale)
+        output: Tensor = self.proj_drop(self.proj(rearrange(mixed, "(b w) h n d -> b w n (h d)", b=b)))
+        return output
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # The window's size tells the index: a file may lack it, and is not believed where it has one.
+        state_dict[prefix + "relative_position_index"] = self.relative_position_index
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
+
+
+class STL(nn.Module):
+    """Swin Transformer layer: attention within windows, then a feed-forward, each after a layer norm and added to its input.
+
+    A shifted layer moves the image cyclically by `shift_size` first and back in the end, so that its windows straddle
+    those of its neighbours. Sides that are no multiples of the window are padded by reflection, and cropped again.
+
+    Args:
+        dim: channels in and out.
+        num_heads: a divisor of `dim`.
+        window_size: side of the windows in pixels.
+        shift_size: pixels to shift; 0 for none, window_size // 2 in every second layer of SwinIR.
+        mlp_ratio: width of the feed-forward, as a multiple of `dim`.
+        qkv_bias: whether queries, keys and values have biases.
+        qk_scale: factor of the logits; None for (dim / num_heads)**-0.5.
+        drop: dropout of both branches.
+        attn_drop: dropout of the attention weights.
+        drop_path: probability of stochastic depth.
+        resolution: (height, width) for which the state dict of a shifted layer holds `attn_mask`, as the authors' files do;
+            None for no mask there. It changes no result: the mask is made for the image at hand.
+
+    Shapes: (b, c, h, w) -> (b, c, h, w), any height and width, fastest in channels_last memory. A caller with many layers
+    gives them the `shifted_windows` of that size; a layer that is not shifted ignores them.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: int = 8,
+        shift_size: int = 0,
+        mlp_ratio: float = 2.0,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        drop: float = 0.0,
+        attn_drop: float = 0.0,
+        drop_path: float = 0.0,
+        resolution: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= shift_size < window_size:
+            raise ValueError(f"shift_size should be at least 0 and less than window_size, got {shift_size} and {window_size}")
+        self.window_size = window_size
+        self.shift_size = shift_size
+        self.resolution = resolution
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = WindowAttention(dim, num_heads, window_size, qkv_bias, qk_scale, attn_drop, drop)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(dim)
+        width = int(dim * mlp_ratio)
+        self.mlp = nn.Sequential(
+            OrderedDict(
+                fc1=_linear(dim, width), act=nn.GELU(), drop1=nn.Dropout(drop), fc2=_linear(width, dim), drop2=nn.Dropout(drop)
+            )
+        )
+
+    def forward(self, x: Tensor, shifted: ShiftedWindows | None = None) -> Tensor:
+        height, width = x.shape[2:]
+        x = pad_to_multiple(x, self.window_size).permute(0, 2, 3, 1)
+        b, h, w, c = x.shape
+        if self.shift_size:
+            plan = shifted or shifted_windows(h, w, self.window_size, self.shift_size, x.device, x.dtype)
+            windows = x.flatten(1, 2).index_select(1, plan.order).view(b, -1, self.window_size**2, c)
+            windows = self._transform(windows, plan.mask)
+            x = windows.flatten(1, 2).index_select(1, plan.inverse).view(b, h, w, c)
+        else:
+            windows = self._transform(window_partition(x, self.window_size))
+            x = window_reverse(windows, self.window_size, h, w)
+        return x[:, :height, :width].permute(0, 3, 1, 2)
+
+    def _transform(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
+        windows = windows + self.drop_path(self.attn(self.norm1(windows), mask))
+        return windows + self.drop_path(self.mlp(self.norm2(windows)))
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[no-untyped-call]
+        if self.shift_size and self.resolution:
+            weight = self.norm1.weight
+            mask = shift_mask(*self.resolution, self.window_size, self.shift_size, weight.device, weight.dtype)
+            destination[prefix + "attn_mask"] = mask
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Files hold the mask of their training size, or none; it is made anew for every image.
+        if self.shift_size:
+            state_dict.pop(prefix + "attn_mask", None)
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[no-untyped-call]
+
+
+class RSTB(nn.Module):
+    """Residual Swin Transformer block: layers, every second one shifted, and a convolution, added to the input (SwinIR, eq. 6).
+
+    Args:
+        dim: channels in and out.
+        depth: number of layers.
+        num_heads: a divisor of `dim`.
+        window_size: side of the windows in pixels.
+        shifted: False for no shift in any layer.
+        resi_connection: "1conv" for one 3x3 convolution, "3conv" for a bottleneck of three.
+        drop_path: probability of stochastic depth, for all layers or for each.
+        use_checkpoint: compute each layer again in the backward pass of training, which saves memory for time.
+        **layer: further arguments of `STL`.
+
+    Shapes: as `STL`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        depth: int,
+        num_heads: int,
+        window_size: int = 8,
+        shifted: bool = True,
+        resi_connection: ResiConnection = "1conv",
+        drop_path: float | Sequence[float] = 0.0,
+        use_checkpoint: bool = False,
+        **layer: Any,
+    ) -> None:
+        super().__init__()
+        rates = drop_path if isinstance(drop_path, Sequence) else [drop_path] * depth
+        self.window_size = window_size
+        self.shift_size = window_size // 2 if shifted and depth > 1 else 0
+        self.use_checkpoint = use_checkpoint
+        layers = nn.ModuleList(
+            STL(dim, num_heads, window_size, index % 2 * self.shift_size, drop_path=rate, **layer)
+            for index, rate in zip(range(depth), rates, strict=True)
+        )
+        self.residual_group = nn.ModuleDict({"blocks": layers})
+        self.conv = residual_conv(dim, resi_connection)
+
+    def forward(self, x: Tensor, shifted: ShiftedWindows | None = None) -> Tensor:
+        if self.shift_size and shifted is None:
+            height, width = x.shape[2:]
+            shifted = shifted_windows(height, width, self.window_size, self.shift_size, x.device, x.dtype)
+        deep = x
+        for layer in self.residual_group["blocks"].children():
+            deep = checkpoint(layer, deep, shifted, use_reentrant=False) if self.use_checkpoint else layer(deep, shifted)
+        residual: Tensor = self.conv(deep)
+        return x + residual
+
+
+def _relative_position_index(window_size: int) -> Tensor:
+    """Rows of the bias table for all pairs of a window's pixels, (n, n)."""
+    # In numpy: torch's first integer division on the meta device, where files are checked, imports its compiler for a second.
+    axes = np.divmod(np.arange(window_size**2), window_size)
+    rows, columns = (axis[:, None] - axis + window_size - 1 for axis in axes)
+    return torch.tensor(rows * (2 * window_size - 1) + columns)
+
+
+def _linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs, bias)
+    nn.init.trunc_normal_(layer.weight, std=0.02)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer

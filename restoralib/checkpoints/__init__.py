@@ -47,6 +47,7 @@ __all__ = [
     "read_checkpoint",
     "recognize",
     "recorded",
+    "settle",
     "skeleton",
 ]
 
@@ -89,7 +90,7 @@ def load_model(
             told = recognize(state_dict, arch=arch)
         elif arch not in (None, metadata["arch"], metadata["class"]):
             raise ValueError(f"{path} holds a {metadata['class']}, so arch={arch!r} cannot be; leave it out")
-        return build(told.cls, _settle(told, unrecorded), state_dict).to(device)
+        return build(told.cls, settle(told, unrecorded), state_dict).to(device)
 
 
 def check_agreement(told: Inferred, given: Mapping[str, Any]) -> None:
@@ -104,8 +105,17 @@ def check_agreement(told: Inferred, given: Mapping[str, Any]) -> None:
             raise ValueError(f"the file tells {argument}={was!r}, so {argument}={value!r} cannot be; leave it out")
 
 
-def _settle(told: Inferred, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The constructor's arguments: what the file tells, what the caller gives, what a convention says."""
+def settle(told: Inferred, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The constructor's arguments: what the file tells, what the caller gives, what a convention says.
+
+    Raises:
+        AmbiguousCheckpoint: an argument is missing.
+        ValueError: one contradicts the file.
+        TypeError: the network has no such argument.
+
+    Warns:
+        CheckpointWarning: a convention decides.
+    """
     name, parameters = told.cls.__name__, inspect.signature(told.cls).parameters
     scale = next((own for own in ("scale", "scale_factor", "upscale", "up_scale") if own in parameters), "scale")
     given = {scale if argument == "scale" else argument: value for argument, value in given.items()}

@@ -24,7 +24,7 @@ from rich.table import Table
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="Restore images.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 logger = logging.getLogger(__name__)
 screen = Console()
 messages = Console(stderr=True)
@@ -52,7 +52,8 @@ def configure(
     ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell what is done, and show tracebacks.")] = False,
 ) -> None:
-    """Send the library's log and warnings to standard error."""
+    """Restore images, and look at models and checkpoints."""
+    # The library's log and warnings go to standard error, between the lines of the progress bar.
     handler = RichHandler(console=messages, show_time=False, show_path=False)
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler], force=True
@@ -117,9 +118,9 @@ def plan_jobs(sources: Sequence[Path], output: Path, *, suffix: str = "", extens
         ValueError: several sources for one file, or a suffix that leads out of the folder.
     """
     if output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir():
-        if len(sources) != 1:
+        if len(sources) > 1:
             raise ValueError(f"{output} is one file for {len(sources)} images; name a folder")
-        return [Job(sources[0], output)]
+        return [Job(source, output) for source in sources]
     if Path(f"x{suffix}").name != f"x{suffix}" or "\\" in suffix:
         raise ValueError(f"a suffix is a part of a file name, got {suffix!r}")
     jobs, taken = [], set[str]()

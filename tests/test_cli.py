@@ -79,6 +79,13 @@ def test_one_image_may_go_to_a_file():
         cli.plan_jobs([Path("x.jpg"), Path("z.jpg")], Path("out/y.png"))
 
 
+def test_missing_image_is_named(run, tmp_path):
+    for output in ("out", "y.png"):
+        result = run("restore", "missing.png", "-o", output)
+        assert result.exit_code == 1
+        assert "missing.png: no such file" in result.output
+
+
 @pytest.mark.parametrize("suffix", ["/../../escaped", "../x", "\\..\\x", "a/b"])
 def test_suffix_cannot_lead_out_of_the_folder(suffix):
     with pytest.raises(ValueError, match="part of a file name"):

@@ -361,7 +361,6 @@ def infer_config(state_dict: StateDict) -> Inferred | None:
         "ape": ape,
         "patch_norm": "patch_embed.norm.weight" in state_dict,
         "upscale": upscale,
-        "img_range": 255.0 if window == 7 else 1.0,
         "upsampler": upsampler,
         "resi_connection": "3conv" if "conv_after_body.0.weight" in state_dict else "1conv",
     }
@@ -369,6 +368,7 @@ def infer_config(state_dict: StateDict) -> Inferred | None:
     assumed: dict[str, str] = {}
     missing: tuple[str, ...] = ()
     if window == 7:
+        config["img_range"] = 255.0
         assumed["img_range"] = "the published models with windows of 7 pixels, those for JPEG, have the range 255"
     masks = [value for key, value in state_dict.items() if key.endswith(".attn_mask")]
     area = state_dict["absolute_pos_embed"].numel() // embed_dim if ape else masks[0].numel() // window**2 if masks else 0

@@ -6,6 +6,7 @@ state dicts are those of the authors' code.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
@@ -279,8 +280,13 @@ class STL(nn.Module):
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[no-untyped-call]
         if self.shift_size and self.resolution:
-            weight = self.norm1.weight
-            mask = shift_mask(*self.resolution, self.window_size, self.shift_size, weight.device, weight.dtype)
+            # On the meta device, where files are checked, the shape alone: it must not cost what a file claims.
+            weight, pixels = self.norm1.weight, self.window_size**2
+            windows = math.prod(-(-side // self.window_size) for side in self.resolution)
+            if weight.is_meta:
+                mask = weight.new_empty(windows, pixels, pixels)
+            else:
+                mask = shift_mask(*self.resolution, self.window_size, self.shift_size, weight.device, weight.dtype)
             destination[prefix + "attn_mask"] = mask
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

@@ -170,6 +170,12 @@ def test_what_is_assumed_is_said(path):
         assert type(load_model(path, arch="NAFNet")) is NAFNet
 
 
+def test_what_follows_from_a_default_can_be_given(path):
+    torch.save(SwinIR(embed_dim=4, depths=[1], num_heads=[1], window_size=8, mlp_ratio=1).state_dict(), path)
+    assert load_model(path).img_range == 1
+    assert load_model(path, img_range=255.0).img_range == 255
+
+
 def test_arch_chooses_a_family_or_a_class(net, path):
     torch.save(net.state_dict(), path)
     assert_equal(load_model(path, arch="nafnet"), net)

@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -149,16 +150,16 @@ def evaluate_bundled(folder: Path, *, bm3d: bool = False, sigmas: Sequence[float
             continue
         images = read_photographs(folder / dataset / "HR", keep_gray=True)
         for scale in (2, 3, 4):
-            methods = {
-                "bicubic": lambda small, scale=scale: resize(small, scale),
-                "FSRCNN (bundled)": load_bundled(f"fsrcnn_x{scale}"),
-            }
+            methods: dict[str, Method] = {"bicubic": partial(resize, scale=scale)}
+            methods["FSRCNN (bundled)"] = load_bundled(f"fsrcnn_x{scale}")
             rows += evaluate_luma_enlargement(methods, images, scale, dataset=dataset)
     if (folder / "CBSD68").is_dir():
         images = read_photographs(folder / "CBSD68")
         net = load_bundled("nafnet_denoise")
         for sigma in sigmas:
-            methods = {"noisy": lambda noisy: noisy, "NAFNet (bundled)": net} | ({"CBM3D": cbm3d(sigma)} if bm3d else {})
+            methods = {"noisy": torch.clone, "NAFNet (bundled)": net}
+            if bm3d:
+                methods["CBM3D"] = cbm3d(sigma)
             rows += evaluate_denoising(methods, images, sigma, dataset=f"CBSD68 ({len(images)})")
     if not rows:
         raise FileNotFoundError(f"{folder} holds none of Set5/HR, Set14/HR and CBSD68")

@@ -5,7 +5,17 @@ from torch import Tensor, nn
 from restoralib.blocks.reduction import GlobalMean
 
 
-class SCA(nn.Sequential):
+class _ChannelWeights(nn.Sequential):
+    """Layers that make a weight for every channel; the input is multiplied by it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = x
+        for layer in self:
+            weights = layer(weights)
+        return x * weights
+
+
+class SCA(_ChannelWeights):
     """Simplified channel attention: the channels' weights are one 1x1 convolution of their means, without any activation.
 
     NAFNet (arXiv:2204.04676, eq. 6). Weights lie under the key `1`, as in the authors' checkpoints.
@@ -20,11 +30,8 @@ class SCA(nn.Sequential):
     def __init__(self, channels: int, pool: nn.Module | None = None) -> None:
         super().__init__(GlobalMean() if pool is None else pool, nn.Conv2d(channels, channels, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x * super().forward(x)
 
-
-class ChannelAttention(nn.Sequential):
+class ChannelAttention(_ChannelWeights):
     """Squeeze and excitation: a bottleneck with ReLU and sigmoid weighs the channels by their means.
 
     Hu et al. (arXiv:1709.01507); Baseline of NAFNet (arXiv:2204.04676, eq. 5) and RCAN (arXiv:1807.02758) use it.
@@ -47,6 +54,3 @@ class ChannelAttention(nn.Sequential):
             nn.Conv2d(width, channels, 1, bias=bias),
             nn.Sigmoid(),
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * super().forward(x)

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restoralib.ops.precision import at_least_float32
+
 
 def channel_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """Layer norm over the channels of (b, c, h, w), biased variance, `eps` inside the root.
@@ -60,7 +62,7 @@ class BiasFreeLayerNorm(nn.Module):
         self.body = nn.LayerNorm(channels, eps, bias=False)  # keeps the weight; its own forward would subtract the mean
 
     def forward(self, x: Tensor) -> Tensor:
-        precise = x.to(torch.promote_types(x.dtype, torch.float32))
+        precise = x.to(at_least_float32(x.dtype))
         centered = precise - precise.mean(1, keepdim=True)
         variance = centered.square().mean(1, keepdim=True)  # in channels_last far faster than Tensor.var
         normed = precise * torch.rsqrt(variance + self.body.eps)

@@ -3,11 +3,11 @@
 They are modules of their own, without weights, so that `restore(exact=True)` can gather them tile by tile.
 """
 
-from contextlib import nullcontext
-
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+
+from restoralib.ops.precision import at_least_float32, without_autocast
 
 
 class GlobalReduction(nn.Module):
@@ -46,9 +46,8 @@ class ChannelGram(GlobalReduction):
         self.heads = heads
 
     def forward(self, x: Tensor) -> Tensor:
-        device = x.device.type
-        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
-            x = x.to(torch.promote_types(x.dtype, torch.float32))
+        with without_autocast(x):
+            x = x.to(at_least_float32(x.dtype))
             qk = rearrange(x, "b (two heads c) h w -> b two heads c (h w)", two=2, heads=self.heads)
             products = qk[:, 0] @ qk[:, 1].mT / qk.shape[-1]
             return torch.cat((products, qk.square().mean(-1).movedim(1, -1)), -1)

@@ -83,7 +83,7 @@ def test_pictures_are_small():
 
 
 def test_table_of_models_names_every_model():
-    table = runpy.run_path(str(DOCS / "model_table.py"))["model_table"]()
+    table = runpy.run_path(str(DOCS / "tables.py"))["model_table"]()
     assert all(f"`{name}`" in table for name in list_models())
 
 

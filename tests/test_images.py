@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, TiffImagePlugin
 
@@ -340,6 +340,32 @@ def test_bad_files_are_refused_by_name_and_reason(tmp_path, content, words):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(ImageError, match=words):
         read_image(tmp_path / "a.png")
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["jpg", "png", "webp", "tif", "bmp", "png16", "tif16"]),
+    st.integers(0, 10**6),
+    st.binary(min_size=1, max_size=8),
+)
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_bytes_give_a_picture_or_an_image_error(tmp_path, kind, place, damage):
+    path = tmp_path / f"a.{kind.removesuffix('16')}"
+    wide = np.full((9, 12, 3), 999, np.uint16)
+    if kind == "png16":
+        path.write_bytes(imagecodecs.png_encode(wide))
+    elif kind == "tif16":
+        tifffile.imwrite(path, wide, photometric="rgb")
+    else:
+        Image.new("RGB", (12, 9), "teal").save(path, exif=exif(3), icc_profile=SRGB)
+    data = bytearray(path.read_bytes())
+    place %= len(data)
+    data[place : place + len(damage)] = damage
+    path.write_bytes(data)
+    try:
+        assert read_image(path, max_pixels=10**6).color.isfinite().all()
+    except ImageError as error:
+        assert str(path) in str(error)
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif", "bmp", "png16", "tif16"])

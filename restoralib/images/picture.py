@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from restoralib.ops.precision import at_least_float32
+
 LEVELS = {torch.bool: 1, torch.uint8: 255, torch.uint16: 65535}
 _DEPTHS = {torch.bool: 1, torch.uint8: 8, torch.uint16: 16}
 _OF_DEPTH = {depth: dtype for dtype, depth in _DEPTHS.items()}
@@ -31,7 +33,7 @@ class Picture:
 
     Args:
         color: (c, h, w), float32 in [0, 1] (float64 where the source is), upright; c is 1 or 3. A batch of tensors keeps its
-            leading axis, and tensors for special networks may have more channels.
+            leading axis, and tensors for special networks may have more channels. It may share the source's memory.
         alpha: (1, h, w), opacity in [0, 1]; the colour is not multiplied by it.
         depth: bits a channel of the source: 1, 8 or 16, and 32 for floating point.
         mode: the source's mode by Pillow's names, where it came from a file or from Pillow.
@@ -78,10 +80,11 @@ def tensor_to_picture(image: Tensor, kind: str = "tensor") -> Picture:
     if image.numel() == 0:
         raise ImageError(f"the {kind} is empty, its shape is {tuple(image.shape)}; check where it was cut or loaded")
     channels = image.detach()[None] if image.ndim == 2 else image.detach()
-    if channels.dtype.is_floating_point:
+    if image.dtype.is_floating_point:
         _check_range(channels, kind)
-    if channels.dtype != torch.float64:
-        channels = channels.to(torch.float32, copy=True).div_(LEVELS.get(channels.dtype, 1))
+        channels = channels.to(at_least_float32(image.dtype))
+    else:
+        channels = channels.to(torch.float32).div_(LEVELS[image.dtype])
     depth = _DEPTHS.get(image.dtype, 32)
     if channels.shape[-3] in (2, 4):
         return Picture(channels[..., :-1, :, :], channels[..., -1:, :, :].clamp(0, 1), depth)

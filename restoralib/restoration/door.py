@@ -57,9 +57,9 @@ def restore(
     tile, much as in TLC (arXiv:2112.04491). The caller's model, generators and settings stay as they are.
 
     Args:
-        image: a path; a PIL image; an array (h, w) or (h, w, c); or a tensor (h, w), (c, h, w) or (b, c, h, w). Arrays and
-            tensors are RGB or grey, alpha last, uint8, uint16, bool, or floating point in [0, 1]. A path gives a PIL image, or
-            an array where Pillow has no such image (16-bit and floating-point colour).
+        image: a path; a PIL image; an array (h, w) or (h, w, c); a tensor (h, w), (c, h, w) or (b, c, h, w); or a
+            `restoralib.images.Picture`. Arrays and tensors are RGB or grey, alpha last, uint8, uint16, bool, or floating point
+            in [0, 1]. A path gives a PIL image, or an array where Pillow has no such image (16-bit and floating-point colour).
         model: a task such as "denoise" or "sr4", a name of `list_models()`, the path of a checkpoint, a module, or a callable
             from (b, c, h, w) to (b, c, s h, s w). To restore many images, load a model once and pass it.
         prompt: a wish in words, for models that take one.

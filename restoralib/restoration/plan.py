@@ -17,7 +17,9 @@ from restoralib.ops.tile import Span, plan_tiles
 TileSize = Literal["auto"] | int | tuple[int, int] | None
 
 SMALLEST = 32
-# Shared pixels where a network looks too far for exact tiles; a quarter of small tiles. Measured, see docs/restore.md.
+# Pixels shared where a network looks too far for exact tiles, a quarter of a small tile at most. With tiles of 384 the bundled
+# denoiser is 51 dB or nearer to the whole image on mosaics of photographs, as it is with twice the overlap: what differs is the
+# means over the tiles.
 _OVERLAP = 32
 # On a CPU, tiles of this side stay in its cache; images up to _WHOLE pixels are not worth cutting.
 _CPU_SIDE, _WHOLE = 384, 512 * 512

@@ -434,3 +434,39 @@ def test_phone_picture_with_a_second_frame_is_its_first(tmp_path):
     first = Image.new("RGB", (8, 8), "red")
     first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[Image.new("RGB", (8, 8), "blue")])
     assert read_image(tmp_path / "a.jpg").color[0].mean() > 0.9
+
+
+def test_a_range_that_is_probably_not_zero_to_one_is_pointed_out():
+    with pytest.warns(UserWarning, match=r"spans -1 to 1"):
+        to_picture(torch.linspace(-1, 1, 64).view(1, 8, 8))
+    with pytest.raises(ImageError, match="divide it by its range"):
+        to_picture(torch.linspace(0, 5, 64).view(1, 8, 8))
+
+
+SMALL = Picture(torch.rand(3, 4, 5))
+
+
+def test_a_link_is_written_through_and_permissions_stay(tmp_path):
+    target, link = tmp_path / "picture.png", tmp_path / "link.png"
+    write_image(target, SMALL)
+    target.chmod(0o640)
+    link.symlink_to(target)
+    write_image(link, to_picture(torch.zeros(3, 6, 7, dtype=torch.uint8)))
+    assert link.is_symlink()
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert read_image(target).color.shape == (3, 6, 7)
+
+
+def test_long_names_and_folders_as_targets(tmp_path):
+    write_image(tmp_path / ("n" * 240 + ".png"), SMALL)
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(IsADirectoryError, match="name a file in it"):
+        write_image(tmp_path / "folder.png", SMALL)
+
+
+def test_numbers_that_images_do_not_have_are_named(tmp_path):
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "counts.tif", np.arange(64, dtype=np.uint32).reshape(8, 8))
+    with pytest.raises(ImageError, match=r"counts\.tif.*uint32"):
+        read_image(tmp_path / "counts.tif")

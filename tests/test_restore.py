@@ -708,3 +708,25 @@ def test_restore_file_keeps_what_it_should_and_overwrites_nothing(tmp_path):
 
 def test_restore_travels_to_workers():
     assert pickle.loads(pickle.dumps(restore)) is restore
+
+
+@pytest.mark.parametrize("tile", [16, 17, 31, np.int64(16), (16, 40)])
+def test_tiles_of_one_multiple_are_enough(tile):
+    torch.manual_seed(0)
+    net = NAFNet(width=4, enc_blk_nums=(1,) * 4, dec_blk_nums=(1,) * 4).eval()
+    assert net.spec.multiple == 16
+    assert restore(torch.rand(3, 50, 41), net, tile=tile).shape == (3, 50, 41)
+
+
+def test_odd_tiles_and_overlaps_are_named(nafnet):
+    for tile in (48.0, "small", (1, 2, 3)):
+        with pytest.raises(ValueError, match="tile should be 'auto'"):
+            restore(torch.rand(3, 64, 64), nafnet, tile=tile)
+    with pytest.raises(ValueError, match="overlap should not be negative"):
+        restore(torch.rand(3, 64, 64), nafnet, tile=32, overlap=-5)
+
+
+def test_the_processor_by_any_name_runs_the_callers_own_model(nafnet):
+    from restoralib.restoration.network import choose_device, placed
+
+    assert placed(nafnet, choose_device("cpu:0"), torch.float32) is nafnet

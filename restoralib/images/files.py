@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,8 +99,11 @@ def check_target(path: str | os.PathLike[str], *, transparent: bool = False) -> 
     Raises:
         ImageError: the suffix is unknown, or the format has no alpha channel.
         FileNotFoundError: the folder does not exist.
+        IsADirectoryError: the target is a folder.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory; name a file in it")
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise ImageError(f"{path}: unknown suffix {suffix!r}; name the file {', '.join(FORMATS)}")
@@ -129,6 +133,8 @@ def _reasons(path: Path) -> Iterator[None]:
             yield
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error.__cause__
+    except TypeError as error:  # Numbers of a kind that images do not have.
+        raise ImageError(f"{path}: {error}") from error
     except (ImportError, MemoryError):
         raise
     except Exception as error:  # Decoders raise nearly anything on damaged files.
@@ -137,11 +143,14 @@ def _reasons(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _replaced(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` once it is written."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    """A file that takes the place of `path`, or of what a link there names, once it is written; permissions stay."""
+    path = path.resolve()
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with temporary.open("x+b") as file:
             yield file
+        if path.exists():
+            shutil.copymode(path, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ Integers become float in [0, 1] by their largest value and come back by clamping
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +18,8 @@ from restoralib.ops.precision import at_least_float32
 LEVELS = {torch.bool: 1, torch.uint8: 255, torch.uint16: 65535}
 _DEPTHS = {torch.bool: 1, torch.uint8: 8, torch.uint16: 16}
 _OF_DEPTH = {depth: dtype for dtype, depth in _DEPTHS.items()}
-# Noise takes a float image a little out of [0, 1]; one that leaves it by this much has another range.
-_OVERSHOOT = 4.0
+# Noise takes a float image out of [0, 1]; one that leaves it by so much probably, or certainly, has another range.
+_SUSPECT, _OVERSHOOT = 0.5, 1.5
 
 Array = np.ndarray[Any, Any]
 
@@ -135,4 +136,10 @@ def _check_range(x: Tensor, kind: str) -> None:
     if low < -_OVERSHOOT or high > 1 + _OVERSHOOT:
         raise ImageError(
             f"floating-point images lie in [0, 1], this {kind} spans {low:.4g} to {high:.4g}; divide it by its range"
+        )
+    if low < -_SUSPECT or high > 1 + _SUSPECT:
+        warnings.warn(
+            f"floating-point images lie in [0, 1], this {kind} spans {low:.4g} to {high:.4g}; what a model leaves outside is "
+            "cut off. Map it to [0, 1] if that is not noise",
+            stacklevel=2,
         )

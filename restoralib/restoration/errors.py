@@ -2,8 +2,8 @@
 
 import torch
 
-# The words of allocators that raise a plain RuntimeError: the CPU's on POSIX and on Windows, and that of MPS.
-_WORDS = ("can't allocate memory", "not enough memory", "MPS backend out of memory")
+# The words of allocators that raise a plain RuntimeError: the CPU's on POSIX and on Windows, those of MPS and of cuDNN.
+_WORDS = ("can't allocate memory", "not enough memory", "MPS backend out of memory", "STATUS_ALLOC_FAILED")
 
 
 class OutOfMemory(RuntimeError):

@@ -143,14 +143,18 @@ def choose_device(device: str | torch.device, own: torch.device | None = None) -
     if device == "auto":
         if own is not None:
             return own
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        return torch.device(name)
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     device = torch.device(device)
+    if device.type == "cpu":
+        return torch.device("cpu")  # "cpu:0" is the same and compares unequal
     if device.type == "cuda" and not torch.cuda.is_available():
         build = "finds no CUDA device" if torch.version.cuda else "is a build for CPUs; install one for CUDA"
         raise ValueError(f"device {device} is not there: torch {torch.__version__} {build}; use device='cpu'")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise ValueError("device mps is not there; use device='cpu'")
+    if device.index is None:
+        # With its number it compares equal to the device of weights that are there.
+        device = torch.device(device.type, torch.cuda.current_device() if device.type == "cuda" else 0)
     return device
 
 

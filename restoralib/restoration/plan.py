@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, SupportsIndex
 
 import torch
 
@@ -88,7 +89,11 @@ def plan_image(
             f"exact=True needs tiles of at least {shared + spec.multiple}, for the network looks {reach} pixels far, "
             f"got {smallest}"
         )
-    shared = max(shared or min(_OVERLAP, smallest // 4), overlap or 0)
+    if overlap is not None and overlap < 0:
+        raise ValueError(f"overlap should not be negative, got {overlap}")
+    # The smallest tiles have to advance by one multiple, whatever they then share.
+    room = max(0, smallest - smallest % spec.multiple - spec.multiple)
+    shared = max(shared or min(_OVERLAP, smallest // 4, room), overlap or 0)
     rows, columns = (
         plan_tiles(length, side, shared, spec.multiple) if side < length else [(0, length)]
         for length, side in zip(size, tile, strict=True)
@@ -118,8 +123,9 @@ def choose_tile(
         side = max(_auto_side(spec, device, batch), 4 * reach // _GRID * _GRID)
         whole = max(side * side, _WHOLE // spec.scale if device.type == "cpu" else 0)
         return size if size[0] * size[1] <= whole else (side, side)
-    tile = (tile, tile) if isinstance(tile, int) else tile
-    if isinstance(tile, str) or len(tile) != 2 or min(tile) < spec.multiple:
+    if isinstance(tile, SupportsIndex):
+        tile = (operator.index(tile), operator.index(tile))
+    if not isinstance(tile, tuple | list) or len(tile) != 2 or min(tile) < spec.multiple:
         raise ValueError(f"tile should be 'auto', None, a side or (height, width) of at least {spec.multiple}, got {tile}")
     return tile
 

@@ -1,0 +1,64 @@
+"""What comes with the package restores photographs, offline, by more than the classical method."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from restoralib import restore
+from restoralib.metrics import psnr
+from restoralib.ops import resize, rgb_to_y
+from restoralib.zoo import TASKS, list_models, model_info
+from restoralib.zoo.bundled import read_manifest
+
+WEIGHTS = Path(__file__).parents[1] / "restoralib" / "weights"
+PHOTOGRAPHS = Path(__file__).parents[1] / "examples"
+
+
+def photograph(name):
+    with Image.open(PHOTOGRAPHS / name) as image:
+        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].float() / 255
+
+
+@pytest.mark.parametrize("name", ["chelsea.png", "coffee.png"])
+@pytest.mark.parametrize(("sigma", "gain"), [(15, 7), (25, 9), (50, 11)])
+def test_the_denoiser_gains_decibels_on_photographs_it_never_saw(name, sigma, gain):
+    clean = photograph(name)[..., 60:188, 80:240]
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)) * sigma / 255
+    noisy = ((clean + noise).clamp(0, 1) * 255).round() / 255
+    assert psnr(restore(noisy, "denoise"), clean) > psnr(noisy, clean) + gain
+
+
+@pytest.mark.parametrize("name", ["chelsea.png", "coffee.png"])
+@pytest.mark.parametrize(("scale", "gain"), [(2, 0.8), (3, 0.5), (4, 0.4)])
+def test_super_resolution_beats_bicubic(name, scale, gain):
+    large = photograph(name)[..., :240, :360]
+    small = (resize(large, 1 / scale).clamp(0, 1) * 255).round() / 255
+    luma = [rgb_to_y(image) for image in (restore(small, f"sr{scale}"), resize(small, scale).clamp(0, 1), large)]
+    assert psnr(luma[0], luma[2], crop=scale) > psnr(luma[1], luma[2], crop=scale) + gain
+
+
+def test_the_tasks_of_the_first_day_have_weights():
+    assert all(TASKS[task] for task in ("denoise", "auto", "sr2", "sr3", "sr4"))
+
+
+def test_a_clean_photograph_is_left_nearly_alone():
+    clean = photograph("chelsea.png")[..., 60:188, 80:240]
+    assert psnr(restore(clean, "denoise"), clean) > 42
+
+
+def test_every_bundled_model_says_what_it_is_and_what_it_reached():
+    for entry in read_manifest(WEIGHTS):
+        assert entry["weights_license"] == "LicenseRef-research-data"
+        assert entry["data"] and entry["terms"] and entry["recipe"] and entry["commit"]
+        assert entry["figures"], f"{entry['name']} has no measured figures: run restoralib.evaluation and training.bundle"
+        info = model_info(entry["name"])
+        assert info.bundled and not info.commercial and info.notice
+    assert not set(list_models(bundled=True)) & set(list_models(commercial=True))
+
+
+def test_bundled_weights_stay_small():
+    assert sum(entry["bytes"] for entry in read_manifest(WEIGHTS)) < 12e6
+    assert {path.name for path in WEIGHTS.glob("*.safetensors")} == {entry["file"] for entry in read_manifest(WEIGHTS)}

@@ -17,8 +17,8 @@ Backend = Literal["auto", "inductor", "eager"]
 def compile(model: nn.Module, *, backend: Backend = "auto") -> nn.Module:
     """Compile a network with Inductor if that works here; a missing compiler or Triton never raises.
 
-    A restorer is tried on a small image, which compiles it for all sizes; another module is compiled at its first call. The
-    log says which backend was chosen, and why.
+    A restorer is tried on a small image in eval mode, which compiles it for all sizes; another module is compiled at its first
+    call. Weights, statistics and modes stay as they were. The log says which backend was chosen, and why.
 
     Args:
         model: the network, on the device and in the precision in which it will run.
@@ -70,11 +70,19 @@ def _inductor_fault(device: str) -> str | None:
 
 @torch.no_grad()
 def _try_out(model: nn.Module) -> None:
-    """Run a restorer on a small image, its own size where it takes only one."""
+    """Run a restorer on a small image, its own size where it takes only one; the model stays as it was."""
     spec = getattr(model, "spec", None)
     like = next(model.parameters(), None)
-    if spec is not None and like is not None:
+    if spec is None or like is None:
+        return
+    # In training mode the run would change the statistics of batch norms and draw random numbers.
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
         model(like.new_zeros(1, spec.in_channels, *(spec.input_size or (48, 64))))
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _first_line(error: Exception) -> str:

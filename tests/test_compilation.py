@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from restoralib import compilation
-from restoralib.archs import FSRCNN
+from restoralib.archs import FSRCNN, SRResNet
 from restoralib.compilation import available_backends, compile
 
 
@@ -31,7 +31,7 @@ def test_without_a_compiler_a_network_runs_eagerly_and_the_log_says_why(backend,
 class Broken(nn.Module):
     def __init__(self, net):
         super().__init__()
-        self.spec, self.layer = net.spec, nn.Linear(1, 1)
+        self.spec, self.net = net.spec, net
 
     def forward(self, image):
         raise RuntimeError("no such instruction\nand a long story")
@@ -43,6 +43,23 @@ def test_a_network_that_cannot_be_compiled_runs_eagerly(net, monkeypatch, caplog
     with caplog.at_level(logging.INFO, "restoralib.compilation"):
         assert compile(net) is net
     assert caplog.records[0].message.endswith("RuntimeError: no such instruction")
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_the_trial_changes_neither_statistics_nor_modes_nor_the_random_state(works, monkeypatch):
+    def wrapped(model, **options):
+        return model if works else Broken(model)
+
+    net = SRResNet(num_rcb=1, upscale=2, channels=8).train()
+    frozen = next(module for module in net.modules() if isinstance(module, nn.BatchNorm2d)).eval()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    modes, random = [module.training for module in net.modules()], torch.get_rng_state()
+    monkeypatch.setattr(compilation, "_inductor_fault", lambda device: None)
+    monkeypatch.setattr(torch, "compile", wrapped)
+    compile(net)
+    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
+    assert [module.training for module in net.modules()] == modes and net.training and not frozen.training
+    assert torch.equal(torch.get_rng_state(), random)
 
 
 def test_eager_changes_nothing(net):

@@ -1,5 +1,6 @@
 """What comes with the package restores photographs, offline, by more than the classical method."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,9 @@ from restoralib import restore
 from restoralib.metrics import psnr
 from restoralib.ops import resize, rgb_to_y
 from restoralib.zoo import TASKS, list_models, model_info
-from restoralib.zoo.bundled import read_manifest
 
 WEIGHTS = Path(__file__).parents[1] / "restoralib" / "weights"
+MANIFEST = json.loads((WEIGHTS / "manifest.json").read_text(encoding="utf-8"))
 PHOTOGRAPHS = Path(__file__).parents[1] / "examples"
 
 
@@ -50,7 +51,7 @@ def test_a_clean_photograph_is_left_nearly_alone():
 
 
 def test_every_bundled_model_says_what_it_is_and_what_it_reached():
-    for entry in read_manifest(WEIGHTS):
+    for entry in MANIFEST:
         assert entry["weights_license"] == "LicenseRef-research-data"
         assert entry["data"] and entry["terms"] and entry["recipe"] and entry["commit"]
         assert entry["figures"], f"{entry['name']} has no measured figures: run restoralib.evaluation and training.bundle"
@@ -60,5 +61,5 @@ def test_every_bundled_model_says_what_it_is_and_what_it_reached():
 
 
 def test_bundled_weights_stay_small():
-    assert sum(entry["bytes"] for entry in read_manifest(WEIGHTS)) < 12e6
-    assert {path.name for path in WEIGHTS.glob("*.safetensors")} == {entry["file"] for entry in read_manifest(WEIGHTS)}
+    assert sum(entry["bytes"] for entry in MANIFEST) < 12e6
+    assert {path.name for path in WEIGHTS.glob("*.safetensors")} == {entry["file"] for entry in MANIFEST}

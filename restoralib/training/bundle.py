@@ -88,15 +88,18 @@ def add(name: str, file: Path, *, commit: str, recipe: str | None = None) -> Non
 
 
 def record_figures(rows: list[dict[str, Any]]) -> None:
-    """Enter measured figures, those of the methods compared with among them: "dataset, protocol" -> method -> [PSNR, SSIM]."""
+    """Enter measured figures: data set and protocol -> measure -> value, with the PSNR of what the weights are compared with."""
     entries = read_manifest()
     for entry in entries:
-        scale = f"x{entry['scale']}" if entry["scale"] > 1 else "sigma"
-        figures: dict[str, dict[str, list[float]]] = {}
+        kind = f"x{entry['scale']}" if entry["scale"] > 1 else "sigma"
+        figures: dict[str, dict[str, float]] = {}
         for row in rows:
-            if scale in row["protocol"]:
-                measured = [round(row["psnr"], 3), round(row["ssim"], 4)]
-                figures.setdefault(f"{row['dataset']}, {row['protocol']}", {})[row["method"]] = measured
+            if kind in row["protocol"].split():
+                measures = figures.setdefault(f"{row['dataset']}, {row['protocol']}", {})
+                if row["method"].endswith("(bundled)"):
+                    measures |= {"psnr": round(row["psnr"], 2), "ssim": round(row["ssim"], 4)}
+                else:
+                    measures[f"psnr of {row['method']}"] = round(row["psnr"], 2)
         entry["figures"] = figures
     write_manifest(entries)
 

@@ -7,13 +7,14 @@ that `--help` answers at once.
 from __future__ import annotations
 
 import glob
+import inspect
 import itertools
 import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -21,6 +22,9 @@ from rich.logging import RichHandler
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from restoralib.archs import Inferred
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 
@@ -223,6 +227,21 @@ def run_jobs(jobs: Sequence[Job], **options: Any) -> list[tuple[str, str]]:
     return failures
 
 
+def published_names(told: Inferred) -> list[str]:
+    """The published configurations that agree with all that a checkpoint's weights tell."""
+    from restoralib.archs import VARIANTS
+
+    defaults = {name: parameter.default for name, parameter in inspect.signature(told.cls).parameters.items()}
+    sure = {name: value for name, value in told.config.items() if name not in told.assumed}
+    configs = {name: {**defaults, **variant.config} for name, variant in VARIANTS.items() if variant.cls is told.cls}
+    return [name for name, config in configs.items() if all(listed(config[key]) == listed(sure[key]) for key in sure)]
+
+
+def listed(value: Any) -> Any:
+    """Lists in place of tuples, which mean the same in a configuration."""
+    return [listed(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def describe_checkpoint(path: Path) -> dict[str, Any]:
     """Facts about a checkpoint: its network, what is assumed or missing, and, where nothing is missing, the network's needs."""
     from restoralib.archs import VARIANTS
@@ -230,9 +249,7 @@ def describe_checkpoint(path: Path) -> dict[str, Any]:
 
     state, metadata = read_checkpoint(path)
     told = recorded(metadata) or recognize(state)
-    published = [
-        name for name, variant in VARIANTS.items() if variant.cls is told.cls and told.config.items() <= variant.config.items()
-    ]
+    published = published_names(told)
     net = None if told.missing else build(told.cls, told.config, state)
     spec: Any = net.spec if net else None
     tasks = spec.tasks if spec else [task for name in published for task in VARIANTS[name].tasks]

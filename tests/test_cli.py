@@ -14,7 +14,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from restoralib import cli, doctor
-from restoralib.archs import FSRCNN, NAFNet
+from restoralib.archs import FSRCNN, VARIANTS, NAFNet
+from restoralib.checkpoints import recognize
 
 
 @pytest.fixture
@@ -219,6 +220,14 @@ def test_info_names_the_network_and_its_arguments(run, identity):
     assert facts["parameters"] > 0
     assert facts["needs"]["scale"] == 1
     assert "NAFNet" in run("info", identity).stdout
+
+
+@pytest.mark.parametrize("name", ["srresnet_x4", "nafnet_gopro_width32", "swinir_lightweight_x2", "restormer_deraining"])
+def test_published_configuration_is_named(name):
+    variant = VARIANTS[name]
+    with torch.device("meta"):
+        state = variant.cls(**variant.config).state_dict()
+    assert name in cli.published_names(recognize(state))
 
 
 def test_info_says_what_the_weights_do_not_tell(run, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -12,12 +13,13 @@ import warnings
 import zipfile
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from restoralib.archs import FSRCNN, NAFNet, NAFNetLocal, SRGANDiscriminator, SRResNet, SwinIR
+from restoralib.archs import FSRCNN, NAFNet, NAFNetLocal, Restormer, SRGANDiscriminator, SRResNet, SwinIR
 from restoralib.checkpoints import (
     AmbiguousCheckpoint,
     CheckpointError,
@@ -70,6 +72,25 @@ WRAPPERS = {
     "generator": lambda state: {"generator": state, "discriminator": {"conv.weight": torch.ones(3)}},
     "an unknown name": lambda state: {"netz": state, "epoch": 3},
     "nested": lambda state: {"state_dict": {"net": {"model": state}}},
+    "nested in unknown names": lambda state: {
+        "run": {"best": {"params": state}, "options": {"lr": {"start": 1e-4}}},
+        "epoch": 3,
+    },
+    "nothing averaged": lambda state: {"params_ema": {}, "ema": {"decay": {"rate": 0.999}}, "params": state},
+    "beside a training's state": lambda state: {
+        "netz": {"weights": state},
+        "optimizers": {"exp_avg": prefixed(state, "net.")},
+        "scheduler": {"last": {"lr": torch.ones(1)}},
+    },
+    "beside numpy's values": lambda state: {
+        "params": state,
+        "best": np.float64(3),
+        "converged": np.bool_(True),
+        "losses": np.arange(3.0),
+        "names": np.array(["a", "b"]),
+        "kind": np.dtype("f4"),
+    },
+    "beside options": lambda state: {"args": argparse.Namespace(lr=1e-4, crop=[64, 64], seed=np.int64(3)), "model": state},
     **{
         prefix: lambda state, prefix=prefix: {"state_dict": prefixed(state, prefix)}
         for prefix in ("module.", "_orig_mod.", "net.", "netG.", "generator.", "model.", "module._orig_mod.model.")
@@ -168,6 +189,59 @@ def test_what_is_assumed_is_said(path):
         warnings.simplefilter("error")
         load_model(path, train_size=(1, 3, 256, 256))
         assert type(load_model(path, arch="NAFNet")) is NAFNet
+
+
+def test_a_local_class_asked_for_says_what_it_assumes(net, path):
+    torch.save(net.state_dict(), path)
+    with pytest.warns(CheckpointWarning, match=r"no weight tells train_size; train_size=\[1, 3, 256, 256\] is assumed"):
+        assert type(load_model(path, arch="NAFNetLocal")) is NAFNetLocal
+
+
+SWINIR = {"embed_dim": 4, "depths": [2], "num_heads": [1], "window_size": 4, "mlp_ratio": 1, "img_size": 16}
+RESTORMER = {"dim": 8, "num_blocks": [1] * 4, "num_refinement_blocks": 1, "heads": [1] * 4}
+
+# Weights only tell one of several values of these arguments.
+TRUE_ARGUMENTS = {
+    "windows cut to the image": (SwinIR, SWINIR, {"img_size": 6, "window_size": 8}),
+    "no enlargement": (SwinIR, SWINIR, {"upscale": 2}),
+    "an oblong image": (SwinIR, SWINIR, {"img_size": (16, 24)}),
+    "a rounded width of SwinIR": (SwinIR, SWINIR | {"embed_dim": 30}, {"mlp_ratio": 2.66}),
+    "a rounded width of Restormer": (Restormer, RESTORMER, {"ffn_expansion_factor": 2.665}),
+}
+
+
+@pytest.mark.parametrize("case", TRUE_ARGUMENTS)
+def test_true_arguments_are_taken(case, path):
+    cls, config, true = TRUE_ARGUMENTS[case]
+    net = cls(**config | true).eval()
+    torch.save(net.state_dict(), path)
+    loaded = load_model(path, **true)
+    assert loaded.spec == net.spec
+    assert_equal(loaded, net)
+
+
+def test_an_image_size_that_changes_no_result_is_taken(path):
+    net = SwinIR(**SWINIR).eval()
+    torch.save(net.state_dict(), path)
+    assert_equal(load_model(path, img_size=64), net)
+    with pytest.raises(ValueError, match="the file tells img_size=16, so img_size=4 cannot be"):
+        load_model(path, img_size=4)  # such layers are not shifted, and the file has masks
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"embed_dim": 8}, "the file tells embed_dim=4, so embed_dim=8 cannot be"),
+        ({"img_size": 32, "depths": [3]}, r"the file tells depths=\(2,\), so depths=\[3\] cannot be"),
+        ({"window_size": 8}, "the file tells window_size=4"),
+        ({"mlp_ratio": 1.5}, "the file tells mlp_ratio=1"),
+        ({"num_heads": [3]}, r"the file tells num_heads=\(1,\)"),
+    ],
+)
+def test_arguments_that_weights_do_not_fit_are_refused(given, words, path):
+    torch.save(SwinIR(**SWINIR).state_dict(), path)
+    with pytest.raises(ValueError, match=words):
+        load_model(path, **given)
 
 
 def test_what_follows_from_a_default_can_be_given(path):
@@ -314,6 +388,38 @@ def test_a_pickled_network_is_refused(net, path):
         load_model(path)
 
 
+@pytest.mark.parametrize("protocol", [0, 1])
+def test_pickles_of_old_protocols_are_refused(protocol, net, tmp_path):
+    path = tmp_path / "model.pth"
+    contents = {"weights": {"weight": [1.0, 2.0]}, "code": Call(os.mkdir, str(trace(tmp_path)))}
+    for content in contents.values():
+        path.write_bytes(pickle.dumps(content, protocol))
+        with pytest.raises(UnsafeCheckpoint, match=r"a pickle of protocol 0 or 1.* refused"):
+            load_model(path)
+    torch.save(net.state_dict(), path, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+    with pytest.raises(UnsafeCheckpoint, match="a pickle of protocol 0 or 1"):
+        load_model(path)
+    assert not trace(tmp_path).exists()
+
+
+def test_what_is_harmless_is_not_named_in_a_refusal_and_stays_refused_elsewhere(path):
+    content = {"best": np.float64(3), "code": Call(os.mkdir, "x")}
+    for zipped in (True, False):
+        torch.save(content, path, _use_new_zipfile_serialization=zipped)
+        with pytest.raises(UnsafeCheckpoint, match=r"have to call (posix|nt)\.mkdir, and"):
+            load_model(path)
+    assert not [entry for entry in torch.serialization.get_safe_globals() if "numpy" in str(entry)]
+    with pytest.raises(pickle.UnpicklingError):
+        torch.load(path, weights_only=True)
+
+
+def test_numpy_objects_are_not_made(path):
+    dtype = Call(np.dtype, "O8", False, True)
+    forged = Call(np.float64(3).__reduce__()[0], dtype, bytes(8))
+    torch.save({"params": {"weight": torch.ones(3)}, "forged": forged, "array": np.array([object], dtype=object).dtype}, path)
+    assert read_checkpoint(path)[0].keys() == {"weight"}
+
+
 def test_a_torchscript_file_is_refused(path):
     torch.jit.script(nn.Conv2d(3, 3, 1)).save(path)
     with pytest.raises(UnsafeCheckpoint, match="TorchScript"):
@@ -430,6 +536,20 @@ def test_tensors_that_do_not_lie_in_the_file_are_refused(kind, net, path):
     torch.save(net.state_dict() | {"intro.weight": HOSTILE[kind]()}, path)
     with pytest.raises(DamagedCheckpoint, match=r"intro\.weight (claims|should|has)"):
         load_model(path)
+
+
+def test_tensors_that_share_one_storage_are_bounded(net, path):
+    state = NAFNet(**TINY | {"width": 128}).state_dict()
+    storage = torch.zeros(max(value.numel() for value in state.values()))
+    torch.save({key: storage[: value.numel()].view(value.shape) for key, value in state.items()}, path)
+    with pytest.raises(DamagedCheckpoint, match="its tensors claim"):
+        load_model(path)
+
+
+def test_tied_weights_load(net, path):
+    net.ending.bias.data = net.intro.bias.data[:3]
+    torch.save(net.state_dict(), path)
+    assert_equal(load_model(path), net)
 
 
 def test_a_compressed_archive_is_refused(net, path):

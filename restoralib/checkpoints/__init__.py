@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from restoralib.archs.spec import Inferred
+from restoralib.archs.spec import Inferred, NetSpec
 from restoralib.checkpoints.building import build, load_weights, skeleton
 from restoralib.checkpoints.errors import (
     AmbiguousCheckpoint,
@@ -68,6 +68,7 @@ def load_model(
         key: which entry of the file holds the weights ("params"), where the preferred one (averaged weights) is not wanted.
         device: where to put the network.
         unrecorded: constructor arguments that no weight tells, such as FSRCNN's `scale_factor`; `scale` is another name of it.
+            Of others, too, the caller's value counts where the weights fit it.
 
     Returns:
         The network in eval mode, float32.
@@ -85,19 +86,29 @@ def load_model(
     """
     state_dict, metadata = read_checkpoint(path, key=key)
     with naming(Path(path)):
-        told = recorded(metadata)
-        if told is None:
-            told = recognize(state_dict, arch=arch)
-        elif arch not in (None, metadata["arch"], metadata["class"]):
+        certain = recorded(metadata)
+        if certain and arch not in (None, metadata["arch"], metadata["class"]):
             raise ValueError(f"{path} holds a {metadata['class']}, so arch={arch!r} cannot be; leave it out")
-        return build(told.cls, settle(told, unrecorded), state_dict).to(device)
+        told = certain or recognize(state_dict, arch=arch)
+        given = _named(told.cls, unrecorded)
+        if certain:
+            check_agreement(certain, given)
+        config = settle(told, given)
+        try:
+            return build(told.cls, config, state_dict).to(device)
+        except CheckpointError as error:
+            # Shapes often allow several values of an argument; it contradicts the file only where the weights do not fit.
+            spec: Any = skeleton(told.cls, config).spec if isinstance(error, UnknownCheckpoint) else NetSpec()
+            likely_first = sorted(given.items(), key=lambda item: item[0] in spec.unrecorded)
+            check_agreement(told, dict(likely_first))
+            raise
 
 
 def check_agreement(told: Inferred, given: Mapping[str, Any]) -> None:
-    """Check that arguments do not contradict what a file tells.
+    """Check that arguments are those that a file tells.
 
     Raises:
-        ValueError: one does.
+        ValueError: one is another.
     """
     for argument, value in given.items():
         was = told.config.get(argument, value)
@@ -106,23 +117,15 @@ def check_agreement(told: Inferred, given: Mapping[str, Any]) -> None:
 
 
 def settle(told: Inferred, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The constructor's arguments: what the file tells, what the caller gives, what a convention says.
+    """The constructor's arguments: what the caller gives, what the file tells, what a convention says.
 
     Raises:
         AmbiguousCheckpoint: an argument is missing.
-        ValueError: one contradicts the file.
-        TypeError: the network has no such argument.
 
     Warns:
         CheckpointWarning: a convention decides.
     """
-    name, parameters = told.cls.__name__, inspect.signature(told.cls).parameters
-    scale = next((own for own in ("scale", "scale_factor", "upscale", "up_scale") if own in parameters), "scale")
-    given = {scale if argument == "scale" else argument: value for argument, value in given.items()}
-    unknown = next((argument for argument in given if argument not in parameters), None)
-    if unknown is not None:
-        raise TypeError(f"{name} has no argument {unknown}; its arguments are {', '.join(parameters)}")
-    check_agreement(told, given)
+    name = told.cls.__name__
     missing = [argument for argument in told.missing if argument not in given]
     if missing:
         call = ", ".join(f"{argument}=…" for argument in missing)
@@ -133,6 +136,21 @@ def settle(told: Inferred, given: Mapping[str, Any]) -> dict[str, Any]:
             message = f"no weight tells {argument}; {argument}={value!r} is assumed ({reason}). Say it, to be sure"
             warnings.warn(message, CheckpointWarning, stacklevel=3)
     return {**told.config, **given}
+
+
+def _named(cls: type[nn.Module], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments by the names that the class has for them: `scale` is another name of its enlargement.
+
+    Raises:
+        TypeError: the class has no such argument.
+    """
+    parameters = inspect.signature(cls).parameters
+    scale = next((own for own in ("scale", "scale_factor", "upscale", "up_scale") if own in parameters), "scale")
+    named = {scale if argument == "scale" else argument: value for argument, value in given.items()}
+    unknown = next((argument for argument in named if argument not in parameters), None)
+    if unknown is not None:
+        raise TypeError(f"{cls.__name__} has no argument {unknown}; its arguments are {', '.join(parameters)}")
+    return named
 
 
 def _as_list(value: Any) -> Any:

@@ -85,7 +85,8 @@ def load_weights(net: nn.Module, state_dict: StateDict) -> None:
 def fit(net: nn.Module, state_dict: StateDict) -> dict[str, Tensor]:
     """The weights under the network's own keys, checked to be all that it needs and nothing else.
 
-    Keys that end in one of `net.derived_suffixes` are computed by the network and never taken from a file.
+    Keys that end in one of `net.derived_suffixes` are computed by the network and never taken from a file, but a file may
+    have no others of them than the network: SwinIR has masks only where layers are shifted.
 
     Raises:
         UnknownCheckpoint: keys are missing or not the network's, or shapes differ.
@@ -93,12 +94,9 @@ def fit(net: nn.Module, state_dict: StateDict) -> dict[str, Tensor]:
     entry = find_architecture(type(net))
     renamed = entry.rename_keys(state_dict) if entry else state_dict
     derived: tuple[str, ...] = getattr(net, "derived_suffixes", ())
-    weights = {key: value for key, value in renamed.items() if not key.endswith(derived)}
-    own = {
-        key: value
-        for key, value in net.state_dict().items()
-        if key in weights or not key.endswith((*derived, "num_batches_tracked"))
-    }
+    needed = net.state_dict()
+    weights = {key: value for key, value in renamed.items() if not key.endswith(derived) or key not in needed}
+    own = {key: value for key, value in needed.items() if key in weights or not key.endswith((*derived, "num_batches_tracked"))}
     found = difference(own, weights)
     if found:
         raise UnknownCheckpoint(f"the weights do not fit {type(net).__name__}: {found}")

@@ -39,11 +39,25 @@ _WRAPPERS = (
     *("model_state_dict", "model", "net", "netG", "net_g", "generator", "network", "weights"),
 )
 
+# How the names begin under which the state of a training is.
+_TRAINING = ("optimizer", "param_groups", "scheduler")
+
 _MAX_TENSORS = 100_000
 _MAX_ELEMENTS = 2**31
+_MAX_DEPTH = 8  # of dictionaries in dictionaries
+_MAX_SHARING = 4  # bytes of all tensors for each byte of the file: tied weights share theirs
+_SMALL = 2**20  # bytes that any file may claim
+
+# What scripts save beside the weights. It is read as nothing: numpy's own code would trust a made dtype with addresses.
+_IGNORED = (
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    *("numpy.ndarray", "numpy.dtype", "argparse.Namespace"),
+)
 
 # What the pickles of plain weights call.
-_HARMLESS = re.compile(r"collections\.OrderedDict|torch\.(_utils\._rebuild_\w+|\w*Storage|nn\.parameter\.Parameter|Size)")
+_HARMLESS = re.compile(
+    r"collections\.OrderedDict|_codecs\.encode|torch\.(_utils\._rebuild_\w+|\w*Storage|nn\.parameter\.Parameter|Size)"
+)
 
 _OTHER_FILES = {
     b"version https://git-lfs": "a Git LFS pointer; run `git lfs pull`, or download the file itself",
@@ -115,7 +129,21 @@ def _is_safetensors(path: Path) -> bool:
     if found is None:
         text = head.decode("utf-8", errors="replace")
         found = f"text that begins {clip(text, 40)!r}" if "\0" not in text and "\ufffd" not in text else "of an unknown format"
+        if _is_pickle(path):
+            raise UnsafeCheckpoint(
+                "this is a pickle of protocol 0 or 1, which PyTorch's restricted reader does not know; it is refused, for it "
+                "could run code. If you trust it, open it where that does no harm, and save the weights with torch.save"
+            )
     raise DamagedCheckpoint(f"this is no checkpoint but {found}")
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file without a pickle's header is one all the same: it is read, but never run."""
+    with path.open("rb") as file:
+        try:
+            return any(opcode.name == "STOP" for opcode, *_ in pickletools.genops(file))
+        except Exception:  # whatever text and noise lead to
+            return False
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -140,7 +168,8 @@ def _read_pickle(path: Path) -> Any:
     try:
         if zipfile.is_zipfile(path):
             _check_archive(path)
-        with path.open("rb") as file:  # given a path, torch goes by its extension
+        ignored = torch.serialization.safe_globals([(_Ignored, name) for name in _IGNORED])
+        with path.open("rb") as file, ignored:  # given a path, torch goes by its extension
             return torch.load(file, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
@@ -150,6 +179,16 @@ def _read_pickle(path: Path) -> Any:
             raise UnsafeCheckpoint(_describe_refusal(refused)) from error
         reason = "its pickle is broken" if isinstance(error, pickle.UnpicklingError) else clip(str(error).partition("\n")[0])
         raise DamagedCheckpoint(f"torch cannot read it ({reason}); it may be truncated: download it again") from error
+
+
+class _Ignored:
+    """Stands in for a harmless object beside the weights, and keeps nothing of it."""
+
+    def __init__(self, *args: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
 
 
 def _check_archive(path: Path) -> None:
@@ -170,9 +209,10 @@ def _check_archive(path: Path) -> None:
 def _refused_globals(path: Path) -> list[str]:
     """The names of what a pickle wants to call and the restricted unpickler refuses."""
     try:
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # broken, or in the format before the zip archives
-        return [name for name in _pickled_globals(path) if not _HARMLESS.fullmatch(name)]
+        names = [name for name in _pickled_globals(path) if not _HARMLESS.fullmatch(name)]
+    return sorted(set(names).difference(_IGNORED))
 
 
 def _pickled_globals(path: Path) -> list[str]:
@@ -210,29 +250,40 @@ def _unwrap(content: Any, key: str | None) -> dict[str, Tensor]:
         if key not in entries:
             raise ValueError(f"the file has no entry {key!r}; it has {listing(list(entries)) or 'none'}")
         content = entries[key]
-    for _ in range(8):
+    for _ in range(_MAX_DEPTH):
         if not isinstance(content, Mapping):
             raise UnknownCheckpoint(f"it should hold weights by their names, got a {type(content).__name__}")
-        inner = [name for name in _WRAPPERS if isinstance(content.get(name), Mapping)]
+        parts = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Mapping)}
+        inner = [name for name in _WRAPPERS if name in parts and _holds_weights(parts[name])]
         tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
         if not inner and tensors:
             return tensors
         if not inner:
-            inner = [name for name, value in content.items() if isinstance(value, Mapping) and _holds_tensors(value)]
+            networks = {name: part for name, part in parts.items() if not name.startswith(_TRAINING)}
+            inner = [name for name, part in networks.items() if any(isinstance(value, Tensor) for value in part.values())]
+            inner = inner or [name for name, part in networks.items() if _holds_weights(part)]
             if len(inner) > 1:
                 raise AmbiguousCheckpoint(f"it holds several sets of weights; choose one: key={' or '.join(map(repr, inner))}")
         if not inner:
             raise UnknownCheckpoint(_describe_contents(list(map(str, content))))
-        content = content[inner[0]]
+        content = parts[inner[0]]
     raise DamagedCheckpoint("its dictionaries are nested too deep")
 
 
-def _holds_tensors(content: Mapping[Any, Any]) -> bool:
-    return any(isinstance(value, Tensor) for value in content.values())
+def _holds_weights(content: Mapping[Any, Any]) -> bool:
+    """Whether there are named tensors in a dictionary, or in dictionaries inside; also where these are too many levels."""
+    level = [content]
+    for _ in range(_MAX_DEPTH):
+        entries = [value for part in level for name, value in part.items() if isinstance(name, str)]
+        if any(isinstance(value, Tensor) for value in entries):
+            return True
+        # A dictionary that stands in many places is looked at once.
+        level = list({id(value): value for value in entries if isinstance(value, Mapping)}.values())
+    return bool(level)
 
 
 def _describe_contents(names: list[str]) -> str:
-    if any(name.startswith(("optimizer", "param_groups", "scheduler")) for name in names):
+    if any(name.startswith(_TRAINING) for name in names):
         return "it holds the state of an optimizer, to resume a training, and no network; load the network's own file"
     return f"it holds no weights, only {listing(names) or 'an empty dictionary'}"
 
@@ -255,3 +306,6 @@ def _check_tensors(state_dict: StateDict, size: int) -> None:
             raise DamagedCheckpoint(f"{name} has shape {shape}, which holds nothing")
         if value.numel() > _MAX_ELEMENTS or value.numel() * value.element_size() > size:
             raise DamagedCheckpoint(f"{name} claims shape {shape}, more than fits into the file's {size:,} bytes")
+    total = sum(value.numel() * value.element_size() for value in state_dict.values())
+    if total > _MAX_SHARING * size + _SMALL:
+        raise DamagedCheckpoint(f"its tensors claim {total:,} bytes, of which its {size:,} bytes can hold only a part")

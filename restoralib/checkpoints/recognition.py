@@ -59,6 +59,9 @@ def recognize(state_dict: StateDict, *, arch: str | None = None) -> Inferred:
     # A sister class with the same keys takes those arguments that it knows.
     known = inspect.signature(cls).parameters
     config, assumed = ({k: v for k, v in part.items() if k in known} for part in (told.config, told.assumed))
+    if "train_size" in known.keys() - config.keys():  # the file is taken for a plain network's
+        config["train_size"] = list(known["train_size"].default)
+        assumed["train_size"] = "patches of 256x256, as for GoPro and REDS"
     return Inferred(cls, config, assumed, tuple(name for name in told.missing if name in known))
 
 

@@ -13,8 +13,10 @@ import restoralib
 from restoralib import zoo
 from restoralib.archs import FSRCNN, VARIANTS, NAFNet
 from restoralib.checkpoints import CheckpointError, DamagedCheckpoint, UnknownCheckpoint
+from restoralib.training import bundle
 from restoralib.training.export import export_weights
 from restoralib.zoo import TASKS, create_model, list_models, load_bundled, model_info, read_manifest
+from restoralib.zoo.bundled import read_entries
 from restoralib.zoo.published import PUBLISHED
 
 CONFIG = {"scale_factor": 2, "num_channels": 1, "d": 4, "s": 3, "m": 1}
@@ -135,7 +137,14 @@ def test_a_file_is_loaded_for_a_name(tmp_path, caplog):
     assert torch.equal(loaded(image), net(image)) and not loaded.training
     # The scale is the name's, although no weight tells it; so is the licence.
     assert loaded.spec.scale == 3
-    assert [record.message for record in caplog.records if "fsrcnn_x3: LicenseRef-unknown" in record.message]
+    (record,) = caplog.records
+    assert "fsrcnn_x3: LicenseRef-unknown" in record.message and record.levelno == logging.WARNING
+
+
+def test_weights_that_are_free_need_no_warning(tmp_path, caplog):
+    torch.save(create_model("srresnet_x2", channels=4, num_rcb=1).state_dict(), tmp_path / "srresnet.pth")
+    create_model("srresnet_x2", channels=4, num_rcb=1, weights=tmp_path / "srresnet.pth")
+    assert not caplog.records
 
 
 def test_a_file_of_another_network_is_refused(tmp_path):
@@ -160,9 +169,12 @@ def test_bundled_weights_are_listed_described_and_loaded(made, caplog):
     info = model_info("fsrcnn_made")
     assert (info.scale, info.bundled, info.weights) == (2, True, "bundled (made.safetensors)")
     assert info.figures == {"Set5": {"psnr": 1.0}}
+    zoo._tell_once.cache_clear()
     with caplog.at_level(logging.INFO, "restoralib.zoo"):
         net = load_bundled("fsrcnn_made")
-    assert [record.message for record in caplog.records] == [info.notice] and "made for a test" in info.notice
+        load_bundled("fsrcnn_made")
+    (record,) = caplog.records  # at the first load only
+    assert record.message == info.notice and "made for a test" in info.notice and record.levelno == logging.INFO
     image = torch.rand(1, 1, 8, 9)
     assert torch.equal(net(image), made(image)) and not net.training
 
@@ -182,6 +194,33 @@ def test_altered_bundled_weights_are_refused(made, tmp_path):
 
 def test_a_folder_without_manifest_has_no_models(tmp_path):
     assert read_manifest(tmp_path) == {}
+
+
+def test_weights_are_entered_with_their_data_and_terms(tmp_path, monkeypatch):
+    config, about = {"scale_factor": 2}, ["--commit", "1a2b", "--data", "Zürich", "--terms", "for research"]
+    export_weights(FSRCNN(2), tmp_path / "made.safetensors", arch="fsrcnn", config=config)
+    monkeypatch.setattr(bundle, "WEIGHTS", tmp_path)
+    with pytest.raises(SystemExit):
+        bundle.main(["fsrcnn_x2", str(tmp_path / "made.safetensors"), *about[:4]])
+    assert read_manifest(tmp_path) == {}
+    bundle.main(["fsrcnn_x2", str(tmp_path / "made.safetensors"), *about])
+    offer = read_manifest(tmp_path)["fsrcnn_x2"].offer
+    assert (offer.data, offer.terms, offer.figures) == ("Zürich", "for research", {})
+    measured = {"FSRCNN (bundled)": 36.98, "bicubic": 33.66}
+    rows = [{"dataset": "Set5", "protocol": "x2", "method": m, "psnr": v, "ssim": 0.95} for m, v in measured.items()]
+    (tmp_path / "figures.json").write_text(json.dumps(rows), encoding="utf-8")
+    bundle.main(["--figures", str(tmp_path / "figures.json")])
+    assert read_manifest(tmp_path)["fsrcnn_x2"].offer.figures == {
+        "Set5, x2": {"psnr": 36.98, "ssim": 0.95, "psnr of bicubic": 33.66}
+    }
+
+
+def test_the_tool_keeps_the_committed_manifest_as_it_is(tmp_path, monkeypatch):
+    committed = (bundle.WEIGHTS / "manifest.json").read_bytes()
+    entries = read_entries(bundle.WEIGHTS)
+    monkeypatch.setattr(bundle, "WEIGHTS", tmp_path)
+    bundle.write_manifest(entries)
+    assert (tmp_path / "manifest.json").read_bytes() == committed
 
 
 @pytest.mark.parametrize("name", zoo.BUNDLED)

@@ -1,6 +1,6 @@
 """Put trained weights into `restoralib/weights` and keep its manifest.
 
-    python -m restoralib.training.bundle fsrcnn_x4 x4.safetensors --commit 1a2b3c
+    python -m restoralib.training.bundle fsrcnn_x4 x4.safetensors --commit 1a2b3c --data "DIV2K" --terms "for research"
     python -m restoralib.training.bundle --figures figures.json
 
 The first form copies a file that `export_weights` wrote and enters it under its name; the second enters the figures that
@@ -18,22 +18,10 @@ from typing import Any
 
 from safetensors import safe_open
 
+from restoralib.zoo.bundled import read_entries
+
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
-_DATA = (
-    "394 photographs of at most 512x512: DIV2K test and validation images reduced (100 + 6), Sun-Hays 80 reduced, RealSR "
-    "validation reduced (25), example tiles of traiNNer-redux (9), BSDS500 training part reduced (174)"
-)
-_TERMS = (
-    "Trained on research data: DIV2K and RealSR for academic research, BSDS500 for non-commercial research and education, "
-    "Sun-Hays 80 from Flickr for research. Whether weights inherit such terms is unsettled; use them for research."
-)
-_COMMON = {
-    "code_license": "Apache-2.0",
-    "weights_license": "LicenseRef-research-data",
-    "data": _DATA,
-    "terms": _TERMS,
-}
 ENTRIES: dict[str, dict[str, Any]] = {
     "fsrcnn_x2": {"tasks": ["sr2"], "scale": 2, "recipe": "restoralib.training.super_resolution --scale 2"},
     "fsrcnn_x3": {"tasks": ["sr3"], "scale": 3, "recipe": "restoralib.training.super_resolution --scale 3"},
@@ -42,25 +30,21 @@ ENTRIES: dict[str, dict[str, Any]] = {
 }
 
 
-def read_manifest() -> list[dict[str, Any]]:
-    """The entries of the manifest; empty where there is none yet."""
-    path = WEIGHTS / "manifest.json"
-    return json.loads(path.read_text()) if path.exists() else []
-
-
 def write_manifest(entries: list[dict[str, Any]]) -> None:
     """Write the entries, sorted by name."""
     text = json.dumps(sorted(entries, key=lambda entry: entry["name"]), indent=2)
-    (WEIGHTS / "manifest.json").write_text(text + "\n")
+    (WEIGHTS / "manifest.json").write_text(text + "\n", encoding="utf-8")
 
 
-def add(name: str, file: Path, *, commit: str, recipe: str | None = None) -> None:
+def add(name: str, file: Path, *, commit: str, data: str, terms: str, recipe: str | None = None) -> None:
     """Copy a weights file into the package and enter it.
 
     Args:
         name: one of ENTRIES.
         file: written by `export_weights`.
         commit: the commit whose recipe trained it.
+        data: what it was trained on.
+        terms: what the terms of that data ask of a user of the weights.
         recipe: the command that trained it, where it differs from the recipe's defaults.
     """
     target = WEIGHTS / f"{name}.safetensors"
@@ -78,18 +62,21 @@ def add(name: str, file: Path, *, commit: str, recipe: str | None = None) -> Non
         "parameters": parameters,
         "bytes": target.stat().st_size,
         "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
-        **_COMMON,
+        "code_license": "Apache-2.0",
+        "weights_license": "LicenseRef-research-data",
+        "data": data,
+        "terms": terms,
         "commit": commit,
         "figures": {},
     }
     if recipe:
         entry["recipe"] = recipe
-    write_manifest([*(other for other in read_manifest() if other["name"] != name), entry])
+    write_manifest([*(other for other in read_entries(WEIGHTS) if other["name"] != name), entry])
 
 
 def record_figures(rows: list[dict[str, Any]]) -> None:
-    """Enter measured figures: data set and protocol -> measure -> value, with the PSNR of what the weights are compared with."""
-    entries = read_manifest()
+    """Enter measured figures: data set and protocol -> measure -> value; PSNR also of what the weights are compared with."""
+    entries = read_entries(WEIGHTS)
     for entry in entries:
         kind = f"x{entry['scale']}" if entry["scale"] > 1 else "sigma"
         figures: dict[str, dict[str, float]] = {}
@@ -109,16 +96,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", nargs="?", choices=sorted(ENTRIES))
     parser.add_argument("file", nargs="?", type=Path)
-    parser.add_argument("--commit", default="")
+    parser.add_argument("--commit", help="the commit whose recipe trained them")
+    parser.add_argument("--data", help="what the weights were trained on")
+    parser.add_argument("--terms", help="what the terms of that data ask of a user of the weights")
     parser.add_argument("--recipe")
     parser.add_argument("--figures", type=Path)
     options = parser.parse_args(arguments)
-    if options.name and options.file:
-        add(options.name, options.file, commit=options.commit, recipe=options.recipe)
-    elif options.figures:
-        record_figures(json.loads(options.figures.read_text()))
+    if options.figures:
+        record_figures(json.loads(options.figures.read_text(encoding="utf-8")))
+    elif options.name and options.file and options.commit and options.data and options.terms:
+        about = {"commit": options.commit, "data": options.data, "terms": options.terms, "recipe": options.recipe}
+        add(options.name, options.file, **about)
     else:
-        parser.error("name a model and its file, or --figures")
+        parser.error("name a model, its file, --commit, --data and --terms; or --figures")
 
 
 if __name__ == "__main__":

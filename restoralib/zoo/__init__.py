@@ -138,6 +138,8 @@ def model_info(name: str) -> ModelInfo:
 def create_model(name: str, *, weights: str | PathLike[str] | None = None, **overrides: Any) -> nn.Module:
     """Build a model by its name.
 
+    The log warns of weights from a file whose licence does not allow commercial use; of those of the package it tells so once.
+
     Args:
         name: one of `list_models()`.
         weights: None for random ones, "bundled" for those of the package, or the path of a checkpoint of this configuration.
@@ -165,10 +167,10 @@ def create_model(name: str, *, weights: str | PathLike[str] | None = None, **ove
             check_agreement(told, config)
             config = {**told.config, **config}
         net = build(variant.cls, config, state_dict)
-    offer = _offer(name) if weights == "bundled" else PUBLISHED.get(name)
-    notice = offer and _notice(name, offer)
-    if notice:
-        logger.info(notice)
+    if weights == "bundled":
+        _tell_once(_notice(name, _offer(name)))
+    elif name in PUBLISHED and (notice := _notice(name, PUBLISHED[name])):
+        logger.warning(notice)
     return net
 
 
@@ -212,6 +214,13 @@ def _notice(name: str, offer: Published) -> str | None:
     if offer.weights_license in _FREE or not offer.terms:
         return None
     return f"{name}: {offer.weights_license} is the licence of its weights: {offer.terms}"
+
+
+@functools.cache
+def _tell_once(notice: str | None) -> None:
+    """Log a notice; once in a process, for `restore` loads bundled weights at every call."""
+    if notice:
+        logger.info(notice)
 
 
 def _bundled_file(name: str) -> Path:

@@ -31,9 +31,14 @@ class Bundled:
 
 def read_manifest(folder: Path) -> dict[str, Bundled]:
     """The models of a folder's `manifest.json`, by name; none where it has no such file."""
+    return {entry["name"]: _read_entry(entry, folder) for entry in read_entries(folder)}
+
+
+def read_entries(folder: Path) -> list[dict[str, Any]]:
+    """The entries of a folder's `manifest.json` as they stand there; none where it has no such file."""
     manifest = folder / "manifest.json"
-    entries = json.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else []
-    return {entry["name"]: _read_entry(entry, folder) for entry in entries}
+    entries: list[dict[str, Any]] = json.loads(manifest.read_text(encoding="utf-8")) if manifest.exists() else []
+    return entries
 
 
 def _read_entry(entry: Mapping[str, Any], folder: Path) -> Bundled:

@@ -88,7 +88,7 @@ def test_published_variants(name):
 
 
 def draw_config(draw: random.Random) -> dict:
-    depth = draw.randint(1, 3)
+    groups = draw.randint(1, 2)
     upsampler = draw.choice(["", "pixelshuffle", "pixelshuffledirect", "nearest+conv"])
     scales = {
         "": [1, 2, 4],
@@ -99,8 +99,8 @@ def draw_config(draw: random.Random) -> dict:
     return {
         "in_chans": draw.choice([1, 3, 4]),
         "embed_dim": draw.choice([12, 24, 60]),
-        "depths": tuple(draw.randint(1, 3) for _ in range(depth)),
-        "num_heads": tuple(draw.choice([1, 2, 3, 6]) for _ in range(depth)),
+        "depths": tuple(draw.randint(1, 3) for _ in range(groups)),
+        "num_heads": tuple(draw.choice([1, 2, 3, 6]) for _ in range(groups)),
         "window_size": draw.choice([1, 2, 3, 4, 7, 8]),
         "mlp_ratio": draw.choice([1, 1.5, 2, 2.5, 4]),
         "upscale": draw.choice(scales[upsampler]),
@@ -168,7 +168,7 @@ def test_bfloat16_autocast_stays_near(kind):
 
 
 def test_compiles_in_one_graph():
-    net, image = tiny({"depths": (2,), "num_heads": (2,), "upsampler": "nearest+conv"})
+    net, image = tiny({"depths": (2,), "num_heads": (2,), "upsampler": "pixelshuffledirect"})
     compiled = torch.compile(net, backend="eager", fullgraph=True, dynamic=False)
     with torch.no_grad():
         torch.testing.assert_close(compiled(image), net(image))
@@ -200,7 +200,7 @@ class WithoutFaint(torch.autograd.Function):
         {"window_size": 3, "upsampler": "pixelshuffledirect", "upscale": 2},
         {"depths": (2,), "num_heads": (1,), "resi_connection": "3conv"},
         {"depths": (1, 3), "num_heads": (1, 1), "window_size": 2, "upsampler": "nearest+conv", "upscale": 2},
-        {"depths": (1,), "num_heads": (1,), "upsampler": "pixelshuffle", "upscale": 3},
+        {"depths": (1,), "num_heads": (1,), "window_size": 2, "upsampler": "pixelshuffle"},
         {"img_size": 2},
     ],
 )

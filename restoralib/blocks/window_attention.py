@@ -72,11 +72,14 @@ def shifted_windows(
     mask, so that the others do not pay for it.
     """
     pixels, side = _shifted_pixels(height, width, window_size, shift_size, device)
-    columns = -(-width // window_size)
-    grid = torch.arange(len(pixels), device=device).view(-1, columns)
-    border = torch.cat([grid[:-1, -1], grid[-1]])
-    order = pixels[torch.cat([grid[:-1, :-1].flatten(), border])].flatten()
-    return ShiftedWindows(order, order.argsort(), _walls(side[border], dtype))
+    rows, columns = -(-height // window_size), -(-width // window_size)
+    border = torch.zeros(rows, columns, dtype=torch.int, device=device)
+    border[-1] = 1
+    border[:, -1] = 1
+    windows = border.flatten().argsort(stable=True)
+    masked = rows + columns - 1
+    order = pixels[windows].flatten()
+    return ShiftedWindows(order, order.argsort(), _walls(side[windows.narrow(0, rows * columns - masked, masked)], dtype))
 
 
 def shift_mask(
@@ -188,8 +191,8 @@ class WindowAttention(nn.Module):
     def forward(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
         b, count = windows.shape[:2]
         if mask is not None and len(mask) < count:
-            first = count - len(mask)
-            return torch.cat([self(windows[:, :first]), self(windows[:, first:], mask)], 1)
+            free = count - len(mask)
+            return torch.cat([self(windows.narrow(1, 0, free)), self(windows.narrow(1, free, len(mask)), mask)], 1)
         q, k, v = rearrange(self.qkv(windows), "b w n (k h d) -> k (b w) h n d", k=3, h=self.num_heads)
         bias = self.relative_position_bias_table.T[:, self.relative_position_index]
         bias = bias[None] if mask is None else (bias + mask[:, None]).expand(b, -1, -1, -1, -1).flatten(0, 1)
@@ -265,9 +268,10 @@ class STL(nn.Module):
         b, h, w, c = x.shape
         if self.shift_size:
             plan = shifted or shifted_windows(h, w, self.window_size, self.shift_size, x.device, x.dtype)
-            windows = x.flatten(1, 2).index_select(1, plan.order).view(b, -1, self.window_size**2, c)
+            count, n = (h // self.window_size) * (w // self.window_size), self.window_size**2
+            windows = x.reshape(b, h * w, c).index_select(1, plan.order).view(b, count, n, c)
             windows = self._transform(windows, plan.mask)
-            x = windows.flatten(1, 2).index_select(1, plan.inverse).view(b, h, w, c)
+            x = windows.view(b, h * w, c).index_select(1, plan.inverse).view(b, h, w, c)
         else:
             windows = self._transform(window_partition(x, self.window_size))
             x = window_reverse(windows, self.window_size, h, w)

@@ -470,3 +470,16 @@ def test_numbers_that_images_do_not_have_are_named(tmp_path):
     tifffile.imwrite(tmp_path / "counts.tif", np.arange(64, dtype=np.uint32).reshape(8, 8))
     with pytest.raises(ImageError, match=r"counts\.tif.*uint32"):
         read_image(tmp_path / "counts.tif")
+
+
+def test_big_tiff_is_read_without_a_false_alarm(tmp_path):
+    pixels = np.arange(96, dtype=np.uint16).reshape(4, 8, 3)
+    tifffile.imwrite(tmp_path / "big.tif", pixels, bigtiff=True, photometric="rgb")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.array_equal(from_picture(read_image(tmp_path / "big.tif"), pixels), pixels)
+
+
+def test_channels_first_arrays_are_pointed_out():
+    with pytest.raises(ImageError, match="puts channels last"):
+        to_picture(np.zeros((3, 20, 30), np.uint8))

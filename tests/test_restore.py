@@ -730,3 +730,45 @@ def test_the_processor_by_any_name_runs_the_callers_own_model(nafnet):
     from restoralib.restoration.network import choose_device, placed
 
     assert placed(nafnet, choose_device("cpu:0"), torch.float32) is nafnet
+
+
+def test_a_restored_alpha_shows_no_hidden_color():
+    image = np.zeros((8, 16, 4), np.uint8)
+    image[:, :8] = (255, 0, 0, 255)
+    image[:, 8:] = (0, 255, 0, 0)
+
+    def blur(x):
+        return nn.functional.avg_pool2d(nn.functional.pad(x, (2, 2, 2, 2), mode="replicate"), 5, 1)
+
+    restored = restore(image, blur, alpha="model")
+    seen = restored[..., 3] > 0
+    assert seen[:, 9].all()
+    assert not restored[..., 1][seen].any(), "green was hidden"
+
+
+def test_the_trial_of_a_callable_leaves_the_generators_alone():
+    state = torch.get_rng_state()
+    restore(torch.rand(3, 8, 8, generator=torch.Generator()), lambda x: x + 0.1 * torch.rand_like(x), seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_result_in_another_range_is_pointed_out():
+    with pytest.warns(UserWarning, match="wrap one that has another range"):
+        restore(torch.rand(3, 8, 8), lambda x: x * 255)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"model": None}, TypeError, "a model is a task"),
+        ({"device": "gpu"}, ValueError, "unknown device 'gpu'; choose 'auto'"),
+        ({"device": "meta"}, ValueError, "holds no values"),
+        ({"batch": 1.5}, ValueError, "batch should be at least 1 and whole"),
+        ({"seed": "a"}, ValueError, "seed should be a whole number"),
+        ({"progress": 5}, ValueError, "progress should be True or callable"),
+        ({"model": "swinir_classical_x4"}, ValueError, "pass the file's path as model"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_named(nafnet, options, error, words):
+    with pytest.raises(error, match=words):
+        restore(torch.rand(3, 8, 8), **{"model": nafnet, **options})

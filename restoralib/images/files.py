@@ -208,7 +208,7 @@ def _read_wide_tiff(file: IO[bytes], max_pixels: int) -> Picture | None:
         if picture.alpha is not None and page.extrasamples[:1] == (1,):  # Colour multiplied by alpha.
             picture.color = (picture.color / picture.alpha.clamp(min=1e-6)).clamp(max=1)
         dpi = page.get_resolution(unit=2) if page.tags.valueof(296) in (2, 3) else None
-        metadata = metadata_of_tiff(file, page.iccprofile, page.tags.valueof(XMP_TAG), dpi)
+        metadata = metadata_of_tiff(file, page.iccprofile, page.tags.valueof(XMP_TAG), dpi, page.tags.valueof(274))
     picture = with_metadata(picture, metadata)
     picture.format = "TIFF"
     return picture

@@ -54,14 +54,18 @@ def metadata_of_pil(image: Image.Image) -> Metadata:
     return _metadata(read, info.get("icc_profile"), xmp, info.get("dpi"))
 
 
-def metadata_of_tiff(file: IO[bytes], icc: Any, xmp: Any, dpi: Any) -> Metadata:
-    """Metadata of a TIFF that Pillow cannot open; EXIF is read from the file, the rest is given."""
+def metadata_of_tiff(file: IO[bytes], icc: Any, xmp: Any, dpi: Any, orientation: Any = None) -> Metadata:
+    """Metadata of a TIFF that Pillow cannot open; EXIF is read from the file, of a BigTIFF the orientation alone is taken."""
     from PIL import Image
 
     def read() -> Image.Exif:
         exif = Image.Exif()
         file.seek(0)
-        exif.load_from_fp(file)
+        if file.read(4) not in (b"II+\0", b"MM\0+"):  # Pillow reads no EXIF of a BigTIFF.
+            file.seek(0)
+            exif.load_from_fp(file)
+        elif orientation:
+            exif[274] = orientation
         return exif
 
     return _metadata(read, icc, xmp, dpi)

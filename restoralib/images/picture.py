@@ -95,7 +95,10 @@ def tensor_to_picture(image: Tensor, kind: str = "tensor") -> Picture:
 def array_to_picture(array: Array, kind: str = "array") -> Picture:
     """Take (h, w) or (h, w, c), c from 1 to 4 with alpha last; types, ranges and errors as for `tensor_to_picture`."""
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 2, 3, 4)):
-        raise ImageError(f"an array should have the shape (h, w) or (h, w, c) with 1 to 4 channels, got {array.shape}")
+        raise ImageError(
+            f"an array should have the shape (h, w) or (h, w, c) with 1 to 4 channels, got {array.shape}; "
+            "array.transpose(1, 2, 0) puts channels last"
+        )
     _tensor_type(array.dtype)
     # A copy in native byte order: torch takes neither foreign byte orders, nor negative strides, nor read-only memory.
     tensor = torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 Model = str | os.PathLike[str] | Callable[..., Any]
 AlphaMode = Literal["resize", "model", "drop"]
 MAX_OUTPUT_PIXELS = 2**29
+_FAR = 4.0  # beyond any overshoot, so the model has another range
 
 
 def restore(
@@ -93,8 +95,12 @@ def restore(
     """
     if alpha not in ("resize", "model", "drop"):
         raise ValueError(f"alpha should be 'resize', 'model' or 'drop', got {alpha!r}")
-    if batch < 1:
-        raise ValueError(f"batch should be at least 1, got {batch}")
+    if not isinstance(batch, int) or batch < 1:
+        raise ValueError(f"batch should be at least 1 and whole, got {batch!r}")
+    if seed is not None and not isinstance(seed, int):
+        raise ValueError(f"seed should be a whole number, got {seed!r}")
+    if not (progress is None or isinstance(progress, bool) or callable(progress)):
+        raise ValueError(f"progress should be True or callable with (done, total, stage), got {progress!r}")
     picture = read_image(image, max_pixels=max_pixels) if isinstance(image, str | os.PathLike) else to_picture(image)
     opacity = None if alpha == "drop" else picture.alpha
     images = [_batched(picture.color)]
@@ -114,13 +120,22 @@ def restore(
         runner.shrink = runner.exact is not None or not exact
         restored = runner.run(images, side)
     color = restored[0] if picture.color.ndim == 4 else restored[0][0]
+    low, high = (float(value) for value in color.aminmax())
+    if low < -_FAR or high > 1 + _FAR:
+        warnings.warn(
+            f"the model's result spans {low:.4g} to {high:.4g} and is cut to [0, 1]; models take and give [0, 1], wrap one "
+            "that has another range",
+            stacklevel=2,
+        )
     if opacity is not None:
-        if scale == 1:
-            color = torch.where(opacity > 0, color, picture.color)  # What nobody sees stays as it was.
-        else:
-            opacity = resize(opacity, scale)
+        before = opacity
         if alpha == "model":
-            opacity = restored[1].view_as(opacity)
+            opacity = restored[1] if picture.color.ndim == 4 else restored[1][0]
+        elif scale > 1:
+            opacity = resize(opacity, scale)
+        if scale == 1:
+            seen = (before > 0) | (opacity > 0)
+            color = torch.where(seen, color, picture.color)  # What nobody sees stays as it was.
     return from_picture(replace(picture, color=color, alpha=opacity), image)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from restoralib.checkpoints import load_model
-from restoralib.zoo import TASKS, list_models, load_bundled
+from restoralib.zoo import TASKS, list_models, load_bundled, model_info
 
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
 
@@ -18,11 +18,14 @@ def find_model(model: str | os.PathLike[str] | Callable[..., Any]) -> Callable[.
     """The model behind a task, a name of the zoo or a checkpoint's path; a module or callable is itself.
 
     Raises:
+        TypeError: it is nothing of that kind.
         ValueError: nothing has this name, or its weights have to be brought.
         FileNotFoundError: there is no such checkpoint.
     """
     if callable(model):
         return model
+    if not isinstance(model, str | os.PathLike):
+        raise TypeError(f"a model is a task, a name, a checkpoint's path, a module or a callable, got {type(model).__name__}")
     name = os.fspath(model)
     if name in TASKS:
         bundled = TASKS[name]
@@ -42,4 +45,7 @@ def find_model(model: str | os.PathLike[str] | Callable[..., Any]) -> Callable[.
             f"unknown model {name!r}; did you mean {', '.join(near)}? Names are tasks, models of list_models() and checkpoint "
             "files; a wish in words goes into prompt"
         )
+    info = model_info(name)
+    if not info.bundled:
+        raise ValueError(f"no weights of {name} are bundled; get them from {info.weights} and pass the file's path as model")
     return load_bundled(name)

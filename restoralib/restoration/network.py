@@ -90,7 +90,7 @@ class Network:
         with without_autocast(x):
             restored = self.model(x).to(self.full)
         if not restored.isfinite().all():
-            raise FloatingPointError(f"the model gives NaN or Inf in {self.full}; its weights are damaged")
+            raise FloatingPointError(f"the model gives NaN or Inf in {self.full}; its weights, if it has any, are damaged")
         return restored
 
 
@@ -144,7 +144,12 @@ def choose_device(device: str | torch.device, own: torch.device | None = None) -
         if own is not None:
             return own
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    device = torch.device(device)
+    try:
+        device = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"unknown device {device!r}; choose 'auto', 'cpu', 'cuda' or 'mps'") from None
+    if device.type == "meta":
+        raise ValueError("the device meta holds no values; choose 'auto', 'cpu', 'cuda' or 'mps'")
     if device.type == "cpu":
         return torch.device("cpu")  # "cpu:0" is the same and compares unequal
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -196,7 +201,8 @@ def _infer_spec(network: Network, image: Tensor) -> NetSpec:
     """The scale of a foreign callable, from a piece of the image; nothing is known of how far it looks."""
     channels = image.shape[1] if image.shape[1] not in (1, 3) else 3
     piece = image[:1, :, :_PROBE, :_PROBE].to(network.device, network.full).expand(-1, channels, -1, -1)
-    with torch.inference_mode():
+    # The trial draws no number from the caller's generators.
+    with torch.inference_mode(), torch.random.fork_rng([network.device] if network.device.type == "cuda" else []):
         restored = network.model(piece)
     sizes = zip(piece.shape[-2:], getattr(restored, "shape", ())[-2:], strict=False)
     scales = {after / before for before, after in sizes}

@@ -18,11 +18,12 @@ from restoralib.ops.tile import Span, plan_tiles
 TileSize = Literal["auto"] | int | tuple[int, int] | None
 
 SMALLEST = 32
-# Pixels shared where a network looks too far for exact tiles, a quarter of a small tile at most. With tiles of 384 the bundled
-# denoiser is 51 dB or nearer to the whole image on mosaics of photographs, as it is with twice the overlap: what differs is the
-# means over the tiles.
+# Pixels shared where a network looks too far for exact tiles, a quarter of a small tile at most. More changes nothing: what
+# differs from the whole image is the means over the tiles.
 _OVERLAP = 32
-# On a CPU, tiles of this side stay in its cache; images up to _WHOLE pixels are not worth cutting.
+# Tiles of this side stay in a CPU's cache, those of 320 better still, by a third. But smaller ones are farther from the whole
+# image: the bundled denoiser's, at sigma 50 on photographs of CBSD68, 46 to 59 dB with 384 and 44 to 56 dB with 320. Either is
+# nearer to the clean image than the whole, by up to 0.3 dB. Images up to _WHOLE pixels are not worth cutting.
 _CPU_SIDE, _WHOLE = 384, 512 * 512
 _GPU_SIDE = 1024
 # Of a large restoration network in float32, with room to spare.
@@ -87,7 +88,7 @@ def plan_image(
     if reach is not None and 0 < smallest < shared + spec.multiple:
         raise ValueError(
             f"exact=True needs tiles of at least {shared + spec.multiple}, for the network looks {reach} pixels far, "
-            f"got {smallest}"
+            f"got {smallest}; pass larger tiles, or tile=None"
         )
     if overlap is not None and overlap < 0:
         raise ValueError(f"overlap should not be negative, got {overlap}")

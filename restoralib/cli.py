@@ -7,11 +7,15 @@ that `--help` answers at once.
 from __future__ import annotations
 
 import glob
+import hashlib
 import inspect
-import itertools
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import os
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -27,6 +31,14 @@ if TYPE_CHECKING:
     from restoralib.archs import Inferred
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
+# What nobody means as the name of a folder.
+# fmt: off
+OTHER_SUFFIXES = frozenset({
+    ".apng", ".arw", ".avif", ".cr2", ".cr3", ".dng", ".eps", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k",
+    ".jfif", ".jp2", ".jpe", ".jxl", ".nef", ".pdf", ".pgm", ".pnm", ".ppm", ".psd", ".raw", ".svg", ".tga",
+})
+# fmt: on
+RECORDS = ".restoralib-sources"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 logger = logging.getLogger(__name__)
@@ -62,7 +74,12 @@ def configure(
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(message)s", handlers=[handler], force=True
     )
-    logging.captureWarnings(True)
+    warnings.showwarning = show_warning
+
+
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Log the text of a Python warning, without the line of code that gave it."""
+    logging.getLogger("py.warnings").warning("%s", message)
 
 
 def stop(message: object) -> typer.Exit:
@@ -87,8 +104,10 @@ class Job:
     target: Path
 
 
-def find_images(arguments: Iterable[str]) -> tuple[list[Path], list[str]]:
+def find_images(arguments: Iterable[str], output: Path | None = None) -> tuple[list[Path], list[str]]:
     """Files, the images of folders (not of their subfolders) and the matches of globs, in this order, each once.
+
+    Hidden files of folders are left out, and what a glob that begins above the output folder finds in that.
 
     Returns:
         The files, and the arguments that name none.
@@ -99,43 +118,138 @@ def find_images(arguments: Iterable[str]) -> tuple[list[Path], list[str]]:
         path = Path(argument)
         if path.is_file():
             files = [path]
+        elif path.is_dir():
+            files = sorted(file for file in path.iterdir() if is_image(file) and not file.name.startswith("."))
         else:
-            candidates = path.iterdir() if path.is_dir() else map(Path, glob.glob(argument, recursive=True))
-            files = sorted(file for file in candidates if file.suffix.lower() in IMAGE_SUFFIXES)
+            files = sorted(file for file in map(Path, glob.glob(argument, recursive=True)) if is_image(file))
         if not files:
             missing.append(argument)
+        if output and not path.exists() and glob_root(path) in output.resolve().parents:
+            files = [file for file in files if output.resolve() not in file.resolve().parents]
         for file in files:
             found.setdefault(file.resolve(), file)
     return list(found.values()), missing
 
 
-def plan_jobs(sources: Sequence[Path], output: Path, *, suffix: str = "", extension: str | None = None) -> list[Job]:
+def is_image(file: Path) -> bool:
+    """Whether a name is that of an image that can be read."""
+    return file.suffix.lower() in IMAGE_SUFFIXES
+
+
+def glob_root(pattern: Path) -> Path:
+    """The folder in which a glob begins."""
+    return next(folder for folder in pattern.parents if not glob.has_magic(str(folder))).resolve()
+
+
+def is_folder(output: Path) -> bool:
+    """Whether an output is a folder, there or to be made, and no image file.
+
+    Raises:
+        ValueError: it is a file, or would be one, that holds no image.
+    """
+    if output.is_dir():
+        return True
+    if is_image(output):
+        return False
+    if output.exists():
+        raise ValueError(f"{output} names a file, not a folder; name another --output")
+    if output.suffix.lower() in OTHER_SUFFIXES:
+        raise ValueError(
+            f"{output}: {output.suffix} is not written; name a folder, or a file in {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    return True
+
+
+def read_records(folder: Path) -> dict[Path, Path]:
+    """Which source each result in a folder was written from, both as resolved paths."""
+    try:
+        lines = (folder / RECORDS).read_text("ascii", "replace").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    records = {}
+    for line in lines:
+        name, tab, source = line.partition("\t")
+        try:
+            texts = [text.encode("ascii").decode("unicode_escape") for text in (name, source)]
+        except UnicodeError:
+            continue  # a damaged line
+        if tab:
+            records[folder.resolve() / texts[0]] = Path(texts[1])
+    return records
+
+
+def record(job: Job) -> None:
+    """Add the source of a result to the hidden file in its folder; names are escaped, since they may hold line breaks."""
+    texts = (job.target.name, str(job.source.resolve()))
+    line = "\t".join(text.encode("unicode_escape").decode("ascii") for text in texts)
+    with (job.target.parent / RECORDS).open("a", encoding="ascii", newline="\n") as file:
+        file.write(f"{line}\n")
+
+
+def drop_results(sources: Sequence[Path], records: Mapping[Path, Path]) -> list[Path]:
+    """Leave out what is recorded as the result of another of the sources."""
+    known = {source.resolve() for source in sources}
+    return [
+        source
+        for source in sources
+        if (origin := records.get(source.resolve())) is None or origin == source.resolve() or origin not in known
+    ]
+
+
+def names_of(source: Path, suffix: str, extension: str | None) -> list[str]:
+    """The name of a result, and two that tell more of its source, for where that name is another's."""
+    path = source.resolve()
+    ending = f".{extension}" if extension else source.suffix
+    kind = f"-{source.suffix[1:]}" if ending != source.suffix else ""
+    long = f"{path.parent.name}-{source.stem}{kind}"
+    key = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
+    return [f"{name}{suffix}{ending}" for name in (source.stem, long, f"{long}-{key}")]
+
+
+def plan_jobs(
+    sources: Sequence[Path],
+    output: Path,
+    *,
+    suffix: str = "",
+    extension: str | None = None,
+    records: Mapping[Path, Path] | None = None,
+) -> list[Job]:
     """Where each image goes: a file of its own directly in `output`, or `output` itself where that names an image file.
+
+    A result has its source's name. Sources that share one have results that are named by their folders too; what is recorded
+    keeps its name.
 
     Args:
         sources: files to read; with a suffix, those that are results of others in the same folder are left out.
         output: a folder, or an image file where there is one source.
         suffix: put between the name and its extension.
         extension: of the written files, such as "png"; None keeps each source's own.
+        records: results that are there, and their sources.
 
     Raises:
-        ValueError: several sources for one file, or a suffix that leads out of the folder.
+        ValueError: several sources for one file, a suffix that leads out of the folder, or an output that is no image file.
     """
-    if output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir():
+    if not is_folder(output):
         if len(sources) > 1:
-            raise ValueError(f"{output} is one file for {len(sources)} images; name a folder")
+            raise ValueError(f"{output} names one file, not a folder, for {len(sources)} images; name a folder")
         return [Job(source, output) for source in sources]
     if Path(f"x{suffix}").name != f"x{suffix}" or "\\" in suffix:
         raise ValueError(f"a suffix is a part of a file name, got {suffix!r}")
-    jobs, taken = [], set[str]()
+    kept, names = {}, {}
     for source in sources:
-        ending = f".{extension}" if extension else source.suffix
-        name = source.stem + suffix
-        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-        # Some file systems take A.png and a.png for one file.
-        free = next(candidate for candidate in names if f"{candidate}{ending}".casefold() not in taken)
-        taken.add(f"{free}{ending}".casefold())
-        jobs.append(Job(source, output / f"{free}{ending}"))
+        names[source] = names_of(source, suffix, extension)
+        for name in names[source]:
+            target = output.resolve() / name
+            if (records or {}).get(target) == source.resolve() and target.exists():
+                kept[source] = name
+                break
+    # Some file systems take A.png and a.png for one file.
+    for _ in range(2):
+        counts = Counter((kept.get(source) or names[source][0]).casefold() for source in sources)
+        for source in sources:
+            if source not in kept and counts[names[source][0].casefold()] > 1:
+                names[source] = names[source][1:]
+    jobs = [Job(source, output / (kept.get(source) or names[source][0])) for source in sources]
     # A folder that is its own output holds the results of earlier runs.
     results = {job.target.resolve() for job in jobs if suffix and job.source.resolve().parent == output.resolve()}
     return [job for job in jobs if job.source.resolve() not in results]
@@ -149,6 +263,14 @@ def refusal(job: Job, jobs: Sequence[Job], *, overwrite: bool) -> str | None:
     if any(target == other.source.resolve() for other in jobs):
         return f"would overwrite {job.target}, another input; name another --output or a --suffix"
     return None
+
+
+def other_source(job: Job, records: Mapping[Path, Path]) -> str | None:
+    """Why a target that is there is not this job's result, None where it is or where nothing is known."""
+    origin = records.get(job.target.parent.resolve() / job.target.name)
+    if origin is None or origin == job.source.resolve() or not job.target.exists():
+        return None
+    return f"{job.target} is the result of {origin} already; choose another folder, --suffix or --overwrite"
 
 
 # What is run
@@ -181,13 +303,38 @@ def parse_settings(texts: Sequence[str] | None) -> dict[str, Any]:
 def choose_model(name: str, settings: dict[str, Any]) -> Callable[..., Any]:
     """The model of a task, a name or a checkpoint file, loaded once for all images."""
     from restoralib import load_model
+    from restoralib.checkpoints import AmbiguousCheckpoint
     from restoralib.restoration.models import find_model
 
-    if not settings:
-        return find_model(name)
-    if not Path(name).is_file():
+    if settings and not Path(name).is_file():
         raise ValueError(f"--set is for checkpoint files, and {name} is none")
-    return load_model(name, **settings)
+    try:
+        return load_model(name, **settings) if settings else find_model(name)
+    except AmbiguousCheckpoint as error:
+        said, _, call = str(error).partition("; say it: ")
+        arguments = ("scale=3" if "scale" in argument else f"{argument}=…" for argument in re.findall(r"(\w+)=…", call))
+        raise ValueError(f"{said}; say it: {' '.join(f'--set {argument}' for argument in arguments)}") from error
+
+
+def check_options(model: Callable[..., Any], device: str, tile: str | int | tuple[int, int] | None) -> None:
+    """Raise ValueError where no image could be restored, for its device or tile."""
+    from restoralib.archs import NetSpec
+    from restoralib.restoration.network import choose_device
+    from restoralib.restoration.plan import choose_tile
+
+    chosen, spec = choose_device(device), getattr(model, "spec", None)
+    if isinstance(spec, NetSpec) and isinstance(tile, int | tuple):
+        choose_tile((1, 1), tile, spec, chosen, 1)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder where there is none, and check that it takes files."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot make the folder {folder}: {error.strerror}; name another --output") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"cannot write to the folder {folder}; name another --output")
 
 
 def run_jobs(jobs: Sequence[Job], **options: Any) -> list[tuple[str, str]]:
@@ -219,8 +366,8 @@ def run_jobs(jobs: Sequence[Job], **options: Any) -> list[tuple[str, str]]:
 
             bar.update(task, completed=number, description=escape(job.source.name), position=f"{number + 1}/{len(jobs)}")
             try:
-                job.target.parent.mkdir(parents=True, exist_ok=True)
                 restore_file(job.source, job.target, progress=progress, **options)
+                record(job)
             except Exception as error:  # one bad image must not stop the others
                 logger.info("%s failed", job.source, exc_info=True)
                 failures.append((str(job.source), str(error) or type(error).__name__))
@@ -289,6 +436,14 @@ def restore(
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Mean over eight flips and turns; eight times the work.")
     ] = False,
+    overlap: Annotated[int | None, typer.Option(min=0, help="Pixels that tiles share at least.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Tiles in a call.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="Of a model that draws random numbers.")] = None,
+    alpha: Annotated[
+        Literal["resize", "model", "drop"],
+        typer.Option(help="Carry transparency by interpolation, restore it, or leave it out."),
+    ] = "resize",
+    max_pixels: Annotated[int | None, typer.Option(min=1, help="Refuse files that declare more.")] = None,
     suffix: Annotated[str, typer.Option(help="Put between a result's name and its extension, such as _x4.")] = "",
     extension: Annotated[
         Literal["png", "jpg", "webp", "tif"] | None,
@@ -302,15 +457,31 @@ def restore(
     Results that are there already are skipped; each file is written whole or not at all. One image that fails does not stop the
     others; it is listed at the end, and the exit code is then 1.
     """
-    sources, missing = find_images(inputs)
     try:
-        jobs = plan_jobs(sources, output, suffix=suffix, extension=extension)
-        refused = [(job, reason) for job in jobs if (reason := refusal(job, jobs, overwrite=overwrite))]
-        allowed = [job for job in jobs if job not in dict(refused)]
+        several = is_folder(output)
+        folder = output if several else output.parent
+        records = read_records(folder)
+        found, missing = find_images(inputs, output if several else None)
+        sources = drop_results(found, records) if several else found
+        jobs = plan_jobs(sources, output, suffix=suffix, extension=extension, records=records)
+        reasons = [
+            (job, refusal(job, jobs, overwrite=overwrite) or (None if overwrite else other_source(job, records)))
+            for job in jobs
+        ]
+        refused = [(job, reason) for job, reason in reasons if reason]
+        allowed = [job for job, reason in reasons if not reason]
         skipped = [job for job in allowed if job.target.exists() and not overwrite]
         todo = [job for job in allowed if job not in skipped]
-        options = {"device": device, "dtype": dtype, "tile": parse_tile(tile), "exact": exact, "ensemble": ensemble}
-        chosen = choose_model(model, parse_settings(settings)) if todo else None
+        options: dict[str, Any] = {"device": device, "dtype": dtype, "tile": parse_tile(tile), "exact": exact}
+        options |= {"ensemble": ensemble, "overlap": overlap, "batch": batch, "seed": seed, "alpha": alpha}
+        if max_pixels is not None:
+            options["max_pixels"] = max_pixels
+        given = parse_settings(settings)
+        chosen = choose_model(model, given) if jobs else None
+        if chosen:
+            check_options(chosen, device, options["tile"])
+        if todo:
+            make_folder(folder)
     except (ValueError, TypeError, OSError) as error:
         raise stop(error) from error
     failed = run_jobs(todo, model=chosen, keep_metadata=keep_metadata, overwrite=overwrite, **options)
@@ -320,9 +491,11 @@ def restore(
         *failed,
     ]
     there = f", {len(skipped)} skipped: they are there already" if skipped else ""
-    messages.print(f"{len(todo) - len(failed)} restored{there}, {len(failures)} failed", highlight=False)
+    left = f", {len(found) - len(jobs)} left out: they are results" if len(found) > len(jobs) else ""
+    messages.print(f"{len(todo) - len(failed)} restored{there}{left}, {len(failures)} failed", highlight=False)
     for source, reason in failures:
-        messages.print(f"[red]failed:[/red] {escape(source)}: {escape(reason)}", highlight=False, soft_wrap=True)
+        line = reason if reason.startswith((f"{source}:", f"{source} ")) else f"{source}: {reason}"
+        messages.print(f"[red]failed:[/red] {escape(line)}", highlight=False, soft_wrap=True)
     raise typer.Exit(1 if failures else 0)
 
 
@@ -345,9 +518,13 @@ def models(
         raise stop(error) from error
     entries = [model_info(name) for name in names]
     if as_json:
-        return print_json([asdict(entry) for entry in entries])
+        print_json([asdict(entry) for entry in entries])
+    if not entries:
+        raise stop(f"no model matches {pattern!r}" + (" and the options" if task or bundled or commercial is not None else ""))
+    if as_json:
+        return
     # Two lines a model, since licences and addresses are too long for the columns of a terminal.
-    width = max((len(entry.name) for entry in entries), default=0)
+    width = max(len(entry.name) for entry in entries)
     for entry in entries:
         name, tasks = f"[bold]{entry.name:<{width}}[/bold]", ", ".join(entry.tasks) or "no task"
         screen.print(f"{name}  x{entry.scale}  {entry.parameters:>11,} parameters  {tasks}", highlight=False, soft_wrap=True)
@@ -398,6 +575,7 @@ def compare(
         images = [read_image(path).color for path in paths]
         size = (images[1].shape[1], images[1].shape[2])
         images = [enlarge_to(image.expand(3, -1, -1), size) for image in images]
+        output.parent.mkdir(parents=True, exist_ok=True)
         write_image(output, Picture(side_by_side(images)))
     except (ValueError, OSError) as error:
         raise stop(error) from error

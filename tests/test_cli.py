@@ -62,7 +62,7 @@ def test_files_folders_and_globs_are_found_once_and_in_order(tmp_path, monkeypat
 def test_images_of_one_name_get_files_of_their_own():
     sources = [Path("a/x.png"), Path("b/x.png"), Path("c/X.PNG"), Path("d/x-2.png"), Path("e/x.jpg")]
     jobs = cli.plan_jobs(sources, Path("out"))
-    assert [job.target.name for job in jobs] == ["x.png", "x-2.png", "X-3.PNG", "x-2-2.png", "x.jpg"]
+    assert [job.target.name for job in jobs] == ["a-x.png", "b-x.png", "c-X.PNG", "x-2.png", "x.jpg"]
     names = [job.target.name for job in cli.plan_jobs(sources, Path("out"), extension="png")]
     assert len({name.casefold() for name in names}) == len(sources)
 
@@ -76,7 +76,7 @@ def test_suffixes_are_those_that_are_read():
 def test_one_image_may_go_to_a_file():
     (job,) = cli.plan_jobs([Path("x.jpg")], Path("out/y.png"))
     assert job.target == Path("out/y.png")
-    with pytest.raises(ValueError, match="one file for 2 images; name a folder"):
+    with pytest.raises(ValueError, match="one file, not a folder, for 2 images; name a folder"):
         cli.plan_jobs([Path("x.jpg"), Path("z.jpg")], Path("out/y.png"))
 
 
@@ -130,7 +130,7 @@ def test_folder_is_restored_and_a_second_run_skips_it(run, tmp_path, identity):
     assert result.exit_code == 0
     assert "0 restored, 2 skipped" in result.output
     assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == before
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "b.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [cli.RECORDS, "a.png", "b.png"]
 
 
 def test_one_bad_image_does_not_stop_the_others(run, tmp_path, identity):
@@ -141,7 +141,7 @@ def test_one_bad_image_does_not_stop_the_others(run, tmp_path, identity):
     assert "1 restored, 2 failed" in result.output
     assert "bad.png" in result.output
     assert "missing.png: no such file" in result.output
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == ["good.png"]
 
 
 def test_input_is_not_overwritten_unless_told(run, tmp_path, identity):
@@ -156,9 +156,9 @@ def test_input_is_not_overwritten_unless_told(run, tmp_path, identity):
 
 def test_another_input_is_never_overwritten(run, tmp_path, identity):
     write_picture(tmp_path / "x" / "a.png", 10)
-    other = write_picture(tmp_path / "y" / "a.png", 200)
+    other = write_picture(tmp_path / "y" / "a_c.png", 200)
     content = other.read_bytes()
-    result = run("restore", "x/a.png", "y/a.png", "-m", identity, "-o", "y", "--overwrite")
+    result = run("restore", "x/a.png", "y/a_c.png", "-m", identity, "-o", "y", "--suffix", "_c", "--overwrite")
     assert result.exit_code == 1
     assert "another input" in result.output
     assert other.read_bytes() == content
@@ -176,13 +176,19 @@ def test_checkpoint_takes_what_its_weights_do_not_tell(run, tmp_path):
     torch.save(FSRCNN(3, d=8, s=4, m=1).state_dict(), tmp_path / "net.pth")
     result = run("restore", "a.png", "-m", "net.pth", "-o", "out")
     assert result.exit_code == 1
-    assert "scale_factor" in result.output
+    assert "scale_factor" in result.output and "--set scale=3" in result.output
     assert run("restore", "a.png", "-m", "net.pth", "--set", "scale=3", "-o", "out").exit_code == 0
     assert Image.open(tmp_path / "out" / "a.png").size == (36, 30)
 
 
 @pytest.mark.parametrize(
-    "arguments", [("-m", "denoize"), ("-m", "denoise", "--tile", "huge"), ("-m", "denoise", "--set", "scale=3")]
+    "arguments",
+    [
+        ("-m", "denoize"),
+        ("-m", "denoise", "--tile", "huge"),
+        ("-m", "denoise", "--set", "scale=3"),
+        ("-m", "denoise", "--device", "toaster"),
+    ],
 )
 def test_wrong_arguments_stop_before_any_work(run, tmp_path, arguments):
     write_picture(tmp_path / "a.png")
@@ -192,7 +198,70 @@ def test_wrong_arguments_stop_before_any_work(run, tmp_path, arguments):
     assert not (tmp_path / "out").exists()
 
 
+def test_result_of_another_source_is_a_failure_and_not_skipped(run, tmp_path, identity):
+    for number, folder in enumerate("ab"):
+        write_picture(tmp_path / folder / "x.png", 100 * number)
+    assert run("restore", "a", "-m", identity, "-o", "o").exit_code == 0
+    result = run("restore", "b", "-m", identity, "-o", "o")
+    assert result.exit_code == 1
+    assert "is the result of" in result.output and "0 restored, 1 failed" in result.output
+    assert run("restore", "a", "b", "-m", identity, "-o", "o").exit_code == 0
+    assert np.array_equal(pixels(tmp_path / "o" / "b-x.png"), pixels(tmp_path / "b" / "x.png"))
+    assert "0 restored, 2 skipped" in run("restore", "b", "a", "-m", identity, "-o", "o").output
+    assert "0 restored, 1 skipped" in run("restore", "b", "-m", identity, "-o", "o").output
+
+
+def test_image_added_beside_one_of_its_name_is_restored(run, tmp_path, identity):
+    write_picture(tmp_path / "c" / "x.png")
+    assert run("restore", "c", "-m", identity, "-o", "o", "--format", "png").exit_code == 0
+    write_picture(tmp_path / "c" / "x.jpg", 10)
+    assert "1 restored, 1 skipped" in run("restore", "c", "-m", identity, "-o", "o", "--format", "png").output
+    assert np.abs(pixels(tmp_path / "o" / "c-x-jpg.png").astype(int) - pixels(tmp_path / "c" / "x.jpg")).max() <= 1
+
+
+def test_results_are_no_inputs_of_a_repeated_command(run, tmp_path, identity):
+    write_picture(tmp_path / "d" / "a.png")
+    assert run("restore", "d", "-m", identity, "-o", "d", "--format", "webp").exit_code == 0
+    result = run("restore", "d", "-m", identity, "-o", "d", "--format", "webp")
+    assert result.exit_code == 0 and "0 restored, 1 skipped" in result.output
+    for _ in range(2):
+        assert run("restore", "d/**/*.png", "-m", identity, "-o", "d/out").exit_code == 0
+    assert [path.name for path in (tmp_path / "d" / "out").glob("*.png")] == ["a.png"]
+
+
+def test_options_reach_the_restoration(run, tmp_path, identity):
+    write_picture(tmp_path / "a.png")
+    result = run("restore", "a.png", "-m", identity, "-o", "out", "--max-pixels", 10)
+    assert result.exit_code == 1 and result.output.count("a.png") == 1
+    options = ("--alpha", "drop", "--batch", 2, "--overlap", 4, "--seed", 1, "--tile", 16)
+    assert run("restore", "a.png", "-m", identity, "-o", "out", *options).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [("deep/out.gif", ".webp"), ("notes", "names a file, not a folder"), ("notes/deep", "the folder notes/deep")],
+)
+def test_output_that_cannot_be_is_refused(run, tmp_path, identity, output, message):
+    (tmp_path / "notes").write_text("no folder")
+    for name in ("in/a.png", "in/b.png", "in/._a.png"):
+        write_picture(tmp_path / name)
+    result = run("restore", "in", "-m", identity, "-o", output)
+    assert result.exit_code == 1 and message in result.output
+    assert not (tmp_path / "deep").exists()
+
+
+def test_model_is_checked_where_all_is_skipped(run, tmp_path):
+    write_picture(tmp_path / "a.png")
+    write_picture(tmp_path / "out" / "a.png")
+    assert run("restore", "a.png", "-m", "denoize", "-o", "out").exit_code == 1
+
+
 # models, info, compare, doctor
+
+
+def test_no_matching_model_is_said(run):
+    result = run("models", "zzz*")
+    assert result.exit_code == 1 and "no model matches" in result.output
 
 
 def test_models_are_listed_with_licences(run):
@@ -254,6 +323,7 @@ def test_compare_prints_figures_and_writes_the_picture(run, tmp_path):
     assert Image.open(tmp_path / "before_after.png").size == (24 + 8 + 24, 16)
     assert run("compare", "a.png", "b.png").exit_code == 1
     assert run("compare", "a.png", "b.png", "--overwrite").exit_code == 0
+    assert run("compare", "a.png", "b.png", "-o", "new/c.png").exit_code == 0
 
 
 def test_compare_enlarges_and_measures_against_a_target(run, tmp_path):

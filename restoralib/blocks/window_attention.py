@@ -1,7 +1,7 @@
 """Attention within windows, and the Swin Transformer layers that SwinIR and its descendants are made of.
 
 Liu et al., Swin Transformer, ICCV 2021, arXiv:2103.14030; Liang et al., SwinIR, ICCVW 2021, arXiv:2108.10257. Keys of the
-state dicts are those of the authors' code.
+state dicts are those of the authors' code. Plain views cut the windows, for torch.compile traces einops three times as long.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -29,19 +28,23 @@ def window_partition(x: Tensor, window_size: int) -> Tensor:
     Raises:
         ValueError: a side is no multiple of the window.
     """
-    height, width = x.shape[1:3]
+    b, height, width, c = x.shape
     if height % window_size or width % window_size:
         raise ValueError(
             f"height and width should be multiples of the window's {window_size} pixels, got {height} x {width}; "
             "extend it by restoralib.ops.pad_to_multiple"
         )
-    return rearrange(x, "b (h i) (w j) c -> b (h w) (i j) c", i=window_size, j=window_size)
+    rows, columns = height // window_size, width // window_size
+    x = x.reshape(b, rows, window_size, columns, window_size, c).transpose(2, 3)
+    return x.reshape(b, rows * columns, window_size**2, c)
 
 
 def window_reverse(windows: Tensor, window_size: int, height: int, width: int) -> Tensor:
     """Put windows (b, windows, n, c) together again as (b, height, width, c)."""
-    h, w = height // window_size, width // window_size
-    return rearrange(windows, "b (h w) (i j) c -> b (h i) (w j) c", h=h, w=w, i=window_size, j=window_size)
+    b, _, _, c = windows.shape
+    rows, columns = height // window_size, width // window_size
+    x = windows.reshape(b, rows, columns, window_size, window_size, c).transpose(2, 3)
+    return x.reshape(b, height, width, c)
 
 
 class ShiftedWindows(NamedTuple):
@@ -189,16 +192,18 @@ class WindowAttention(nn.Module):
         self.proj_drop = nn.Dropout(proj_drop)
 
     def forward(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
-        b, count = windows.shape[:2]
-        if mask is not None and len(mask) < count:
-            free = count - len(mask)
-            return torch.cat([self(windows.narrow(1, 0, free)), self(windows.narrow(1, free, len(mask)), mask)], 1)
-        q, k, v = rearrange(self.qkv(windows), "b w n (k h d) -> k (b w) h n d", k=3, h=self.num_heads)
+        b, count, n, c = windows.shape
+        if mask is not None and mask.shape[0] < count:
+            masked = mask.shape[0]  # len() would fix it for torch.export
+            free = count - masked
+            return torch.cat([self(windows.narrow(1, 0, free)), self(windows.narrow(1, free, masked), mask)], 1)
+        qkv = self.qkv(windows).view(b * count, n, 3, self.num_heads, c // self.num_heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
         bias = self.relative_position_bias_table.T[:, self.relative_position_index]
         bias = bias[None] if mask is None else (bias + mask[:, None]).expand(b, -1, -1, -1, -1).flatten(0, 1)
         drop = self.attn_drop if self.training else 0.0
         mixed = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), dropout_p=drop, scale=self.scale)
-        output: Tensor = self.proj_drop(self.proj(rearrange(mixed, "(b w) h n d -> b w n (h d)", b=b)))
+        output: Tensor = self.proj_drop(self.proj(mixed.transpose(1, 2).reshape(b, count, n, c)))
         return output
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -279,7 +284,8 @@ class STL(nn.Module):
 
     def _transform(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
         windows = windows + self.drop_path(self.attn(self.norm1(windows), mask))
-        return windows + self.drop_path(self.mlp(self.norm2(windows)))
+        windows = windows + self.drop_path(self.mlp(self.norm2(windows)))
+        return windows
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)  # type: ignore[no-untyped-call]

@@ -363,7 +363,7 @@ def _relative_position_index(window_size: int) -> Tensor:
     # In numpy: torch's first integer division on the meta device, where files are checked, imports its compiler for a second.
     axes = np.divmod(np.arange(window_size**2), window_size)
     rows, columns = (axis[:, None] - axis + window_size - 1 for axis in axes)
-    return torch.tensor(rows * (2 * window_size - 1) + columns)
+    return torch.tensor(rows * (2 * window_size - 1) + columns, dtype=torch.int64)
 
 
 def _linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:

@@ -174,6 +174,27 @@ def test_compiles_in_one_graph():
         torch.testing.assert_close(compiled(image), net(image))
 
 
+@pytest.mark.slow
+def test_one_compiled_graph_serves_many_sizes():
+    net, _ = tiny({"depths": (2,), "num_heads": (2,), "upsampler": "pixelshuffledirect"})
+    compiled = torch.compile(net, backend="aot_eager", fullgraph=True, dynamic=True)
+    for size in ((9, 14), (22, 17), (13, 30)):
+        with torch.no_grad(), torch.compiler.set_stance("default" if size == (9, 14) else "fail_on_recompile"):
+            image = torch.rand(2, 3, *size)
+            torch.testing.assert_close(compiled(image), net(image))
+
+
+def test_exports_for_all_multiples_of_the_window():
+    net, _ = tiny({"depths": (2,), "num_heads": (2,), "upsampler": "pixelshuffledirect"})
+    rows, columns = (torch.export.Dim(name, min=3, max=100) for name in ("rows", "columns"))
+    shapes = ({2: 4 * rows, 3: 4 * columns},)
+    exported = torch.export.export(net, (torch.rand(1, 3, 24, 32),), dynamic_shapes=shapes, strict=False).module()
+    for size in ((12, 40), (36, 16)):
+        image = torch.rand(1, 3, *size)
+        with torch.no_grad():
+            torch.testing.assert_close(exported(image), net(image))
+
+
 @pytest.mark.parametrize("kind", [{}, KINDS["JPEG"]])
 def test_a_pickle_gives_the_same(kind):
     net, image = tiny(kind)

@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from restoralib.archs.spec import example_inputs
+
 logger = logging.getLogger(__name__)
 
 Backend = Literal["auto", "inductor", "eager"]
@@ -79,7 +81,7 @@ def _try_out(model: nn.Module) -> None:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        model(like.new_zeros(1, spec.in_channels, *(spec.input_size or (48, 64))))
+        model(*example_inputs(spec, make=torch.zeros, dtype=like.dtype, device=like.device))
     finally:
         for module, training in modes:
             module.training = training

@@ -585,7 +585,7 @@ def test_published_weights_that_are_not_bundled_are_named():
 
 
 def test_discriminators_restore_nothing():
-    with pytest.raises(ValueError, match="restores none"):
+    with pytest.raises(ValueError, match="restores no image by itself: it is a discriminator"):
         restore(torch.rand(3, 96, 96), SRGANDiscriminator())
 
 

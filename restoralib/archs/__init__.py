@@ -7,12 +7,20 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from restoralib.archs import fsrcnn, msrresnet, nafnet, restormer, srcnn, srresnet, swinir
+from restoralib.archs import (
+    fsrcnn,
+    msrresnet,
+    nafnet,
+    restormer,
+    srcnn,
+    srresnet,
+    swinir,
+)
 from restoralib.archs.fsrcnn import FSRCNN
 from restoralib.archs.msrresnet import MSRResNet
 from restoralib.archs.nafnet import Baseline, BaselineLocal, NAFNet, NAFNetLocal, PlainNet
 from restoralib.archs.restormer import Restormer
-from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant
+from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant, example_inputs
 from restoralib.archs.srcnn import SRCNN
 from restoralib.archs.srresnet import SRGANDiscriminator, SRResNet
 from restoralib.archs.swinir import SwinIR
@@ -37,6 +45,7 @@ __all__ = [
     "StateDict",
     "SwinIR",
     "Variant",
+    "example_inputs",
     "find_architecture",
 ]
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
+import torch
 from torch import Tensor, nn
 
 Color = Literal["rgb", "gray", "y"]
+Role = Literal["restorer", "denoiser", "discriminator", "part"]
 StateDict = Mapping[str, Tensor]
 
 
@@ -32,7 +34,11 @@ class NetSpec:
         unrecorded: constructor arguments that no state dict tells.
         color: "rgb"; "gray" for one channel of raw intensity; "y" for the luma of BT.601 (limited range, divided by 255),
             where the chroma is enlarged by bicubic interpolation beside the network.
-        input_size: the only (height, width) that is taken, None for any; discriminators have one.
+        input_size: the only (height, width) that is taken, None for any; some discriminators have one.
+        role: "restorer" for a network from image to restored image (the first, where it gives several), which is what
+            `restore()` runs; "denoiser" for one step of a diffusion process; "discriminator"; "part" for a network that
+            does its work inside or beside another.
+        inputs: what `forward` has to be given, in order: names that `example_inputs` explains.
     """
 
     scale: int = 1
@@ -45,10 +51,68 @@ class NetSpec:
     unrecorded: tuple[str, ...] = ()
     color: Color = "rgb"
     input_size: tuple[int, int] | None = None
+    role: Role = "restorer"
+    inputs: tuple[str, ...] = ("image",)
 
     def __post_init__(self) -> None:
         if (self.halo is None) != bool(self.global_ops):
             raise ValueError(f"halo should be None exactly when there are global_ops, got {self.halo} and {self.global_ops}")
+        if self.role == "restorer" and self.inputs != ("image",):
+            raise ValueError(f"a restorer takes an image alone, got {self.inputs}; give it another role")
+
+
+class MakeTensor(Protocol):
+    """A function like torch.rand or torch.zeros."""
+
+    def __call__(self, *size: int, dtype: torch.dtype, device: torch.device | str | None) -> Tensor:
+        """A tensor of this size."""
+
+
+def example_inputs(
+    spec: NetSpec,
+    size: tuple[int, int] = (48, 64),
+    batch: int = 1,
+    *,
+    make: MakeTensor = torch.rand,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str | None = None,
+) -> tuple[Tensor, ...]:
+    """Inputs that a network takes, for trying it out.
+
+    By the names of `spec.inputs`: "image" is (b, in_channels, h, w), "condition" the degraded image beside a noisy one, of the
+    same shape; "target" the clean image (b, out_channels, s h, s w); "illumination" (b, 1, h, w) and "reflectance"
+    (b, 3, h, w); "time" (b,); "level", a noise level in [0, 1], (b, 1); "label", a class, (b,) of whole numbers.
+
+    Args:
+        spec: the network's.
+        size: height and width of the image; a network that takes only one size, or multiples of one, gets the nearest above.
+        batch: images.
+        make: makes the values, in [0, 1].
+        dtype: of the inputs, labels excepted.
+        device: where they lie.
+    """
+    if spec.input_size is not None:
+        size = spec.input_size
+    elif spec.role == "discriminator":
+        size = (size[0] + -size[0] % spec.multiple, size[1] + -size[1] % spec.multiple)
+    height, width = size
+    shapes = {
+        "image": (spec.in_channels, height, width),
+        "condition": (spec.in_channels, height, width),
+        "target": (spec.out_channels, spec.scale * height, spec.scale * width),
+        "illumination": (1, height, width),
+        "reflectance": (3, height, width),
+        "time": (),
+        "level": (1,),
+        "label": (),
+    }
+    whole = ("label",)
+    return tuple(
+        torch.zeros(batch, dtype=torch.int64, device=device)
+        if name in whole
+        else make(batch, *shapes[name], dtype=dtype, device=device)
+        for name in spec.inputs
+    )
 
 
 @dataclass(frozen=True)

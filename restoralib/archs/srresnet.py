@@ -159,6 +159,7 @@ def spec(cls: type[nn.Module] = SRResNet, **config: Any) -> NetSpec:
             halo=None,
             global_ops=("classifier",),
             input_size=(96, 96),
+            role="discriminator",
         )
     upscale = config.get("upscale", 4)
     # From the last pixel of an enlarged one: the last convolution, then each stage's on pixels twice as large.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from restoralib.archs.spec import NetSpec
 from restoralib.blocks.reduction import GlobalReduction
 from restoralib.ops.tile import Span, core_spans
-from restoralib.restoration.network import Network, private_copy
+from restoralib.restoration.network import Network, first, private_copy
 from restoralib.restoration.plan import Plan
 
 _STRIPS = (1 << 8, 1 << 11, 1 << 14)  # lengths in pixels of the images on which the reach is measured
@@ -178,7 +178,7 @@ def _measure_reach(model: nn.Module, sweep: Sweep, spec: NetSpec) -> int:
                 for half in (slice(0, cut), slice(cut, None)):
                     spoiled = image.clone()
                     spoiled.movedim(axis, 0)[half] = torch.nan
-                    wrong = model(spoiled).isnan().movedim(axis, 0).flatten(1).any(1).view(length, spec.scale).any(1)
+                    wrong = first(model(spoiled)).isnan().movedim(axis, 0).flatten(1).any(1).view(length, spec.scale).any(1)
                     reach = max(reach, int(wrong.sum()) - (cut if half.start == 0 else length - cut))
         if reach + spec.multiple < min(cut, length - cut):
             return reach

@@ -25,6 +25,11 @@ logger = logging.getLogger(__name__)
 _DTYPES = {"auto": torch.float32, "float32": torch.float32, "float64": torch.float64}
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _PROBE = 64  # side of the piece on which an unknown callable is tried
+_ROLES = {
+    "denoiser": "it predicts one step of a diffusion process, from a noisy image and the time; give it to a sampler",
+    "discriminator": "it is a discriminator, which only trains; load the generator's file",
+    "part": "it works inside or beside another network; load that one's file",
+}
 
 
 @dataclass
@@ -32,7 +37,8 @@ class Network:
     """A model with everything that its call needs.
 
     Args:
-        model: the network, or a callable from (b, c, h, w) to (b, c, s h, s w).
+        model: the network, or a callable from (b, c, h, w) to (b, c, s h, s w); where it gives several results, to a tuple
+            or list that begins with it.
         spec: its needs.
         device: where it runs.
         dtype: of the computation; half precision runs by autocast, with the weights in float32.
@@ -79,7 +85,7 @@ class Network:
     def _run(self, x: Tensor) -> Tensor:
         if self.dtype != self.full:
             with torch.autocast(self.device.type, self.dtype):
-                restored = self.model(x).to(self.full)
+                restored = first(self.model(x)).to(self.full)
             if restored.isfinite().all():
                 return restored
             if self.strict:
@@ -88,7 +94,7 @@ class Network:
                 warnings.warn(f"the model overflows in {self.dtype}; such tiles are computed in float32", stacklevel=2)
             self.overflowed = True
         with without_autocast(x):
-            restored = self.model(x).to(self.full)
+            restored = first(self.model(x)).to(self.full)
         if not restored.isfinite().all():
             raise FloatingPointError(f"the model gives NaN or Inf in {self.full}; its weights, if it has any, are damaged")
         return restored
@@ -132,10 +138,15 @@ def make_network(
         network.model = partial(network.model, prompt=prompt)  # type: ignore[call-arg]
     if spec is None and foreign:
         network.spec = _infer_spec(network, image)
-    if network.spec.input_size is not None:
-        raise ValueError(f"the network takes images of {network.spec.input_size} only, and restores none")
+    if network.spec.role != "restorer":
+        raise ValueError(f"{type(model).__name__} restores no image by itself: {_ROLES[network.spec.role]}")
     check_channels(network.spec, image.shape[1])
     return network
+
+
+def first(result: Any) -> Any:
+    """The restored image of a model that may give several results."""
+    return result[0] if isinstance(result, tuple | list) and result else result
 
 
 def choose_device(device: str | torch.device, own: torch.device | None = None) -> torch.device:
@@ -203,7 +214,7 @@ def _infer_spec(network: Network, image: Tensor) -> NetSpec:
     piece = image[:1, :, :_PROBE, :_PROBE].to(network.device, network.full).expand(-1, channels, -1, -1)
     # The trial draws no number from the caller's generators.
     with torch.inference_mode(), torch.random.fork_rng([network.device] if network.device.type == "cuda" else []):
-        restored = network.model(piece)
+        restored = first(network.model(piece))
     sizes = zip(piece.shape[-2:], getattr(restored, "shape", ())[-2:], strict=False)
     scales = {after / before for before, after in sizes}
     if len(scales) != 1 or restored.ndim != 4 or not (scale := scales.pop()).is_integer() or scale < 1:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from restoralib import archs
-from restoralib.archs import ARCHITECTURES, VARIANTS
+from restoralib import archs, restore
+from restoralib.archs import ARCHITECTURES, VARIANTS, example_inputs
 from restoralib.checkpoints import CheckpointWarning, load_model, recognize, skeleton
 from restoralib.zoo import TASKS
 
@@ -37,6 +37,12 @@ TINY = {
     },
     "Restormer": {"dim": 4, "num_blocks": [1, 1, 1, 1], "num_refinement_blocks": 1, "heads": [1, 1, 2, 2]},
 }
+# One number an image; other networks give images.
+LOGITS = {"SRGANDiscriminator": (2, 1)}
+# Networks that draw noise where none is given.
+DRAWS: set[str] = set()
+# Networks that torch.compile does not take in one graph, and why.
+BREAKS: dict[str, str] = {}
 PARAMETERS = {  # one name of each published configuration
     "srcnn_x2": 57_281,
     "fsrcnn_x2": 12_809,
@@ -101,8 +107,30 @@ def make(name):
     return net
 
 
-def image_for(net, size):
-    return torch.rand(2, net.spec.in_channels, *(net.spec.input_size or size))
+def inputs_for(net, size):
+    return example_inputs(net.spec, size, batch=2, dtype=next(net.parameters()).dtype)
+
+
+def outputs_of(net, inputs):
+    """All that the network gives, as a list."""
+    result = net(*inputs)
+    return list(result) if isinstance(result, list | tuple) else [result]
+
+
+def expected_shape(net, inputs):
+    height, width = inputs[0].shape[2:]
+    spec = net.spec
+    return LOGITS.get(type(net).__name__, (2, spec.out_channels, spec.scale * height, spec.scale * width))
+
+
+def net_first(net, inputs):
+    return outputs_of(net, inputs)[0]
+
+
+def call_seeded(net, inputs):
+    """The first output; networks that draw noise draw the same."""
+    torch.manual_seed(1)
+    return net_first(net, inputs)
 
 
 def claims(state_dict):
@@ -143,23 +171,21 @@ def test_every_published_configuration_is_recognised_by_its_own_detector_alone(n
 @pytest.mark.parametrize("size", [(1, 1), (2, 7), (8, 9), (31, 33), (64, 16), (127, 1)])
 def test_any_size_is_taken(name, size):
     net = make(name)
-    image = image_for(net, size)
+    inputs = inputs_for(net, size)
     with torch.inference_mode():
-        output = net(image)
-    spec, (height, width) = net.spec, image.shape[2:]
-    expected = (2, 1) if name == "SRGANDiscriminator" else (2, spec.out_channels, spec.scale * height, spec.scale * width)
-    assert output.shape == expected and output.isfinite().all()
+        output = outputs_of(net, inputs)[0]
+    assert output.shape == expected_shape(net, inputs) and output.isfinite().all()
 
 
 @every_class
 def test_copies_and_pickles_give_the_same(name):
     net = make(name)
-    image = image_for(net, (12, 10))
+    inputs = inputs_for(net, (12, 10))
     with torch.inference_mode():
-        expected = net(image)
-        assert torch.equal(copy.deepcopy(net)(image), expected)
+        expected = call_seeded(net, inputs)
+        assert torch.equal(call_seeded(copy.deepcopy(net), inputs), expected)
         again = pickle.loads(pickle.dumps(net))
-        assert torch.equal(again(image), expected) and again.spec == net.spec
+        assert torch.equal(call_seeded(again, inputs), expected) and again.spec == net.spec
 
 
 @every_class
@@ -172,17 +198,63 @@ def test_a_file_gives_the_network_back(name, tmp_path):
         warnings.simplefilter("ignore", CheckpointWarning)
         loaded = load_model(tmp_path / "weights.pth", arch=name, **arguments)
     assert type(loaded) is type(net) and loaded.spec == net.spec
-    image = image_for(net, (12, 10))
+    inputs = inputs_for(net, (12, 10))
     with torch.inference_mode():
-        assert torch.equal(loaded(image), net(image))
+        assert torch.equal(call_seeded(loaded, inputs), call_seeded(net, inputs))
 
 
 @every_class
 def test_batches_are_treated_image_by_image(name):
     net = make(name).double()
-    image = image_for(net, (12, 10)).double()
+    if name in DRAWS:
+        pytest.skip("draws noise for the batch")
+    inputs = inputs_for(net, (12, 10))
     with torch.inference_mode():
-        torch.testing.assert_close(net(image)[1:], net(image[1:]))
+        together, alone = net_first(net, inputs), net_first(net, [x[1:] for x in inputs])
+    torch.testing.assert_close(together[1:], alone)
+
+
+@every_class
+def test_every_parameter_gets_a_gradient(name):
+    net = make(name)
+    outputs = outputs_of(net, inputs_for(net, (32, 40)))
+    sum((output * torch.randn_like(output)).sum() for output in outputs).backward()
+    for key, parameter in net.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.any(), key
+
+
+@every_class
+def test_bfloat16_autocast_stays_finite(name):
+    net = make(name)
+    inputs = inputs_for(net, (17, 24))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert all(output.isfinite().all() for output in outputs_of(net, inputs))
+
+
+@every_class
+def test_compiles_in_one_graph(name):
+    if name in BREAKS:
+        pytest.skip(BREAKS[name])
+    net = make(name)
+    inputs = inputs_for(net, (16, 24))
+    torch.compiler.reset()
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    with torch.inference_mode():
+        torch.testing.assert_close(call_seeded(compiled, inputs), call_seeded(net, inputs))
+
+
+@every_class
+def test_restore_runs_restorers_and_refuses_others(name):
+    net = make(name)
+    image = torch.rand(net.spec.in_channels, 9, 11)
+    if net.spec.role != "restorer":
+        with pytest.raises(ValueError, match=f"{name} restores no image by itself"):
+            restore(image, net)
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # random weights leave [0, 1]
+        restored = restore(image, net, seed=0)
+    assert restored.shape[-2:] == (9 * net.spec.scale, 11 * net.spec.scale)
 
 
 @every_class

@@ -7,7 +7,6 @@ right and at the bottom to multiples of 8. For dual-pixel defocus the left and t
 
 from __future__ import annotations
 
-import math
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -17,30 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant
-from restoralib.blocks.norm import BiasFreeLayerNorm, WithBiasLayerNorm
-from restoralib.blocks.transposed_attention import GDFN, MDTA
+from restoralib.blocks.norm import RESTORMER_NORMS
+from restoralib.blocks.transposed_attention import RestormerBlock, infer_gdfn_factor
 from restoralib.blocks.upsample import PixelShuffleDirect, PixelUnshuffleDownsample
 from restoralib.ops.pad import pad_to_multiple
-
-_NORMS: dict[str, type[nn.Module]] = {"WithBias": WithBiasLayerNorm, "BiasFree": BiasFreeLayerNorm}
-
-
-class TransformerBlock(nn.Module):
-    """MDTA and GDFN, each behind a layer norm and added to its input (Fig. 2).
-
-    Shapes: (b, c, h, w) -> (b, c, h, w), any height and width.
-    """
-
-    def __init__(self, channels: int, heads: int, factor: float, bias: bool, norm: type[nn.Module]) -> None:
-        super().__init__()
-        self.norm1 = norm(channels)
-        self.attn = MDTA(channels, heads, bias)
-        self.norm2 = norm(channels)
-        self.ffn = GDFN(channels, factor, bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x))
-        return x + self.ffn(self.norm2(x))
 
 
 class Restormer(nn.Module):
@@ -82,17 +61,17 @@ class Restormer(nn.Module):
             raise ValueError(f"dim should be even, got {dim}; its halves are shuffled into the next level")
         if len(num_blocks) != 4 or len(heads) != 4 or min(num_blocks) < 1:
             raise ValueError(f"num_blocks and heads should be four positive numbers each, got {num_blocks} and {heads}")
-        if LayerNorm_type not in _NORMS:
-            raise ValueError(f"LayerNorm_type should be one of {', '.join(_NORMS)}, got {LayerNorm_type!r}")
+        if LayerNorm_type not in RESTORMER_NORMS:
+            raise ValueError(f"LayerNorm_type should be one of {', '.join(RESTORMER_NORMS)}, got {LayerNorm_type!r}")
         if not dual_pixel_task and inp_channels != out_channels and 1 not in (inp_channels, out_channels):
             raise ValueError(
                 f"the image is added to the result, so {inp_channels} channels in and {out_channels} out do not fit; "
                 "make them equal or set dual_pixel_task"
             )
-        norm = _NORMS[LayerNorm_type]
+        norm = RESTORMER_NORMS[LayerNorm_type]
 
         def blocks(width: int, depth: int, heads: int) -> nn.Sequential:
-            return nn.Sequential(*(TransformerBlock(width, heads, ffn_expansion_factor, bias, norm) for _ in range(depth)))
+            return nn.Sequential(*(RestormerBlock(width, heads, ffn_expansion_factor, bias, norm) for _ in range(depth)))
 
         self.patch_embed = _named("proj", nn.Conv2d(inp_channels, dim, 3, padding=1, bias=False))
         width = dim
@@ -217,7 +196,7 @@ def infer_config(state_dict: StateDict) -> Inferred | None:
         return None  # PromptIR, DiffIR and others have all of Restormer's keys and some of their own
     if not all(key in state_dict and state_dict[key].ndim == ndim for key, ndim in dims.items()):
         return None
-    factor = _expansion_factor({value.shape for key, value in state_dict.items() if key.endswith("ffn.project_out.weight")})
+    factor = infer_gdfn_factor({value.shape for key, value in state_dict.items() if key.endswith("ffn.project_out.weight")})
     if factor is None:
         return None
     dim, inp_channels = state_dict["patch_embed.proj.weight"].shape[:2]
@@ -238,12 +217,3 @@ def infer_config(state_dict: StateDict) -> Inferred | None:
 
 def _depth(state_dict: StateDict, level: str) -> int:
     return sum(key.startswith(f"{level}.") and key.endswith(".attn.temperature") for key in state_dict)
-
-
-def _expansion_factor(shapes: set[torch.Size]) -> float | None:
-    """The factor with int(width * factor) == hidden for all (width, hidden, 1, 1); None where there is none."""
-    if not all(len(shape) == 4 and shape[0] for shape in shapes):
-        return None
-    least = max((hidden / width for width, hidden, *_ in shapes), default=0.0)
-    rounded_up = (math.ceil(least * 10**digits) / 10**digits for digits in range(8))
-    return next((f for f in (2.66, *rounded_up) if all(int(w * f) == hidden for w, hidden, *_ in shapes)), None)

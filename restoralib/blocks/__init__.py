@@ -1,7 +1,7 @@
 """Building blocks that networks share; each can be imported and used alone."""
 
 from restoralib.blocks.channel_attention import SCA, ChannelAttention
-from restoralib.blocks.embedding import FourierEmbedding, TimeEmbedding, sinusoidal_embedding
+from restoralib.blocks.embedding import FourierEmbedding, SinusoidalMLP, TimeEmbedding, sinusoidal_embedding, times_of
 from restoralib.blocks.gates import SimpleGate
 from restoralib.blocks.linear_attention import (
     LinearAttention,
@@ -11,11 +11,16 @@ from restoralib.blocks.linear_attention import (
     update_linear_state,
 )
 from restoralib.blocks.naf import NAFBlock
-from restoralib.blocks.norm import BiasFreeLayerNorm, LayerNorm2d, WithBiasLayerNorm
+from restoralib.blocks.norm import BiasFreeLayerNorm, GainLayerNorm, LayerNorm2d, WithBiasLayerNorm
+from restoralib.blocks.pixel_attention import AttentionBlock, pixel_attention
 from restoralib.blocks.reduction import ChannelGram, GlobalMean, GlobalReduction
+from restoralib.blocks.resample import HalvingDownsample, NearestUpsample
 from restoralib.blocks.residual import ResidualBlock
+from restoralib.blocks.softmax_linear_attention import SoftmaxLinearAttention
+from restoralib.blocks.spectral_norm import SpectralNormConv2d
+from restoralib.blocks.timed_residual import TimedResBlock, TimedSequential
 from restoralib.blocks.tlc import LocalMean
-from restoralib.blocks.transposed_attention import DGFN, DMTA, GDFN, MDTA
+from restoralib.blocks.transposed_attention import DGFN, DMTA, GDFN, MDTA, RestormerBlock
 from restoralib.blocks.upsample import (
     PixelShuffleDirect,
     PixelShuffleUpsample,
@@ -40,31 +45,43 @@ __all__ = [
     "RSTB",
     "SCA",
     "STL",
+    "AttentionBlock",
     "BiasFreeLayerNorm",
     "ChannelAttention",
     "ChannelGram",
     "FourierEmbedding",
+    "GainLayerNorm",
     "GlobalMean",
     "GlobalReduction",
+    "HalvingDownsample",
     "LayerNorm2d",
     "LinearAttention",
     "LinearState",
     "LocalMean",
     "NAFBlock",
+    "NearestUpsample",
     "PixelShuffleDirect",
     "PixelShuffleUpsample",
     "PixelUnshuffleDownsample",
     "ResidualBlock",
+    "RestormerBlock",
     "ShiftedWindows",
     "SimpleGate",
+    "SinusoidalMLP",
+    "SoftmaxLinearAttention",
+    "SpectralNormConv2d",
     "TimeEmbedding",
+    "TimedResBlock",
+    "TimedSequential",
     "TransposedConvUpsample",
     "WindowAttention",
     "WithBiasLayerNorm",
+    "pixel_attention",
     "read_linear_state",
     "relu_linear_attention",
     "shifted_windows",
     "sinusoidal_embedding",
+    "times_of",
     "update_linear_state",
     "window_partition",
     "window_reverse",

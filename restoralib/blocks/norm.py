@@ -67,3 +67,25 @@ class BiasFreeLayerNorm(nn.Module):
         variance = centered.square().mean(1, keepdim=True)  # in channels_last far faster than Tensor.var
         normed = precise * torch.rsqrt(variance + self.body.eps)
         return normed.to(x.dtype) * self.body.weight[:, None, None]
+
+
+RESTORMER_NORMS: dict[str, type[nn.Module]] = {"WithBias": WithBiasLayerNorm, "BiasFree": BiasFreeLayerNorm}
+"""By the values of `LayerNorm_type`, an argument of Restormer, DiffIR and PromptIR."""
+
+
+class GainLayerNorm(nn.Module):
+    """Layer norm over channels without a bias, eps 1e-5, of IR-SDE (arXiv:2301.11699) and Refusion.
+
+    The gain lies under `g`, of shape (1, c, 1, 1), as in the authors' checkpoints. Their code takes 1e-3 for any type but
+    float32, which changes what the published weights do; here eps is 1e-5 always.
+
+    Shapes: (b, c, h, w) -> (b, c, h, w).
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.g = nn.Parameter(torch.ones(1, channels, 1, 1))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return channel_norm(x, self.g.flatten(), None, self.eps)

@@ -6,11 +6,14 @@ arXiv:2303.09472). Keys are those of the authors' checkpoints.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from restoralib.blocks.norm import WithBiasLayerNorm
 from restoralib.blocks.reduction import ChannelGram
 
 _EPS = 1e-12  # queries and keys of a smaller norm over the image are divided by this
@@ -68,6 +71,53 @@ class GDFN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.dwconv(self.project_in(x)).chunk(2, dim=1)
         return self.project_out(F.gelu(gate) * value)
+
+
+class RestormerBlock(nn.Module):
+    """MDTA and GDFN, each behind a layer norm and added to its input: the transformer block of Restormer (Fig. 2) and PromptIR.
+
+    Args:
+        channels: channels in and out.
+        heads: groups of channels that attend among themselves; divides `channels`.
+        factor: width of the feed-forward as a multiple of `channels`, rounded down.
+        bias: whether the convolutions have biases.
+        norm: makes a layer norm for so many channels.
+
+    Shapes: (b, c, h, w) -> (b, c, h, w), any height and width.
+
+    Raises:
+        ValueError: `heads` does not divide `channels`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        factor: float = 2.66,
+        bias: bool = False,
+        norm: type[nn.Module] = WithBiasLayerNorm,
+    ) -> None:
+        super().__init__()
+        self.norm1 = norm(channels)
+        self.attn = MDTA(channels, heads, bias)
+        self.norm2 = norm(channels)
+        self.ffn = GDFN(channels, factor, bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(self.norm1(x))
+        return x + self.ffn(self.norm2(x))
+
+
+def infer_gdfn_factor(shapes: set[torch.Size]) -> float | None:
+    """The `factor` of GDFNs whose last convolutions have weights of these shapes; None where no one number gives them all.
+
+    Weights keep only the rounded widths: it is 2.66, Restormer's, or else the shortest decimal that gives them.
+    """
+    if not all(len(shape) == 4 and shape[0] for shape in shapes):
+        return None
+    least = max((hidden / width for width, hidden, *_ in shapes), default=0.0)
+    rounded_up = (math.ceil(least * 10**digits) / 10**digits for digits in range(8))
+    return next((f for f in (2.66, *rounded_up) if all(int(w * f) == hidden for w, hidden, *_ in shapes)), None)
 
 
 class DMTA(nn.Module):

@@ -56,6 +56,18 @@ class WithPrior(nn.Module):
         return self.block(x, self.prior)
 
 
+class WithTime(nn.Module):
+    """A block that takes an embedding of time beside the image, here a learned one."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+        self.emb = nn.Parameter(torch.empty(1, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(x, self.emb)
+
+
 CASES = {
     "SCA": same(lambda: blocks.SCA(8)),
     "ChannelAttention": same(lambda: blocks.ChannelAttention(8)),
@@ -68,10 +80,23 @@ CASES = {
     "RSTB": same(lambda: blocks.RSTB(8, 2, 2, window_size=4)),
     "MDTA": same(lambda: blocks.MDTA(8, heads=2)),
     "GDFN": same(lambda: blocks.GDFN(8)),
+    "RestormerBlock": same(lambda: blocks.RestormerBlock(8, heads=2)),
     "DMTA": same(lambda: WithPrior(blocks.DMTA(8, heads=2, prior_features=6))),
     "DGFN": same(lambda: WithPrior(blocks.DGFN(8, prior_features=6))),
     "NAFBlock": same(lambda: blocks.NAFBlock(8)),
     "ResidualBlock": same(lambda: blocks.ResidualBlock(8, residual_scale=0.1)),
+    "SpectralNormConv2d": same(lambda: blocks.SpectralNormConv2d(8, 8, 3, padding=1)),
+    "AttentionBlock": same(lambda: blocks.AttentionBlock(64, heads=2), 64),
+    "SoftmaxLinearAttention": same(lambda: blocks.SoftmaxLinearAttention(8, heads=2, head_dim=6)),
+    "TimedResBlock": same(lambda: WithTime(blocks.TimedResBlock(64, 6, use_scale_shift_norm=True)), 64),
+    "TimedSequential": Case(
+        lambda: WithTime(blocks.TimedSequential(blocks.TimedResBlock(64, 6, 32), nn.SiLU())),
+        image(64),
+        lambda h, w: (2, 32, h, w),
+    ),
+    "GainLayerNorm": same(lambda: blocks.GainLayerNorm(8)),
+    "NearestUpsample": Case(lambda: blocks.NearestUpsample(8, 6), image(8), lambda h, w: (2, 6, 2 * h, 2 * w)),
+    "HalvingDownsample": Case(lambda: blocks.HalvingDownsample(8, 6), image(8, 2), lambda h, w: (2, 6, h, w)),
     "SimpleGate": Case(blocks.SimpleGate, image(8), lambda h, w: (2, 4, h, w)),
     "GlobalMean": Case(blocks.GlobalMean, image(8), lambda h, w: (2, 8, 1, 1)),
     "ChannelGram": Case(lambda: blocks.ChannelGram(heads=2), image(8), lambda h, w: (2, 2, 2, 4)),
@@ -81,6 +106,11 @@ CASES = {
     "TransposedConvUpsample": Case(lambda: blocks.TransposedConvUpsample(8, 3), image(8), lambda h, w: (2, 8, 3 * h, 3 * w)),
     "LinearAttention": Case(lambda: blocks.LinearAttention(8, heads=2, head_dim=6), tokens, lambda h, w: (2, h * w, 8)),
     "TimeEmbedding": Case(lambda: blocks.TimeEmbedding(8, 16, 12), times, lambda h, w: (h * w, 12)),
+    "SinusoidalMLP": Case(
+        lambda: blocks.SinusoidalMLP(8, nn.Linear(8, 12), nn.GELU(), nn.Linear(12, 6), sine_first=True),
+        times,
+        lambda h, w: (h * w, 6),
+    ),
     "FourierEmbedding": Case(lambda: blocks.FourierEmbedding(8, std=1.0, learned=True), times, lambda h, w: (h * w, 8)),
 }
 every_block = pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in CASES.items()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,46 @@ class TimeEmbedding(nn.Sequential):
         return x
 
 
+class SinusoidalMLP(nn.Sequential):
+    """Layers on a sinusoidal embedding, whose weights lie under keys counted from 1.
+
+    Published checkpoints of IR-SDE, Refusion and SR3 count the embedding as the layer 0 of `time_mlp` or `noise_level_mlp`.
+
+    Args:
+        channels: length of the sinusoidal embedding, even.
+        *layers: what follows, the first of which takes `channels` features.
+        max_period, sine_first, endpoint: see `sinusoidal_embedding`.
+
+    Shapes: (b,) -> what the last layer gives, of the weights' type.
+
+    Raises:
+        ValueError: as `sinusoidal_embedding`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *layers: nn.Module,
+        max_period: float = 10000.0,
+        sine_first: bool = False,
+        endpoint: bool = False,
+    ) -> None:
+        _check_channels(channels, endpoint)
+        super().__init__(OrderedDict((str(index), layer) for index, layer in enumerate(layers, 1)))
+        self.channels = channels
+        self.max_period = max_period
+        self.sine_first = sine_first
+        self.endpoint = endpoint
+
+    def forward(self, t: Tensor) -> Tensor:
+        x = sinusoidal_embedding(
+            t, self.channels, max_period=self.max_period, sine_first=self.sine_first, endpoint=self.endpoint
+        ).to(next(self.parameters()).dtype)
+        for layer in self:
+            x = layer(x)
+        return x
+
+
 class FourierEmbedding(nn.Module):
     """Sines, then cosines, of 2 pi w t with frequencies w drawn from a normal distribution.
 
@@ -116,6 +157,26 @@ class FourierEmbedding(nn.Module):
         dtype = at_least_float32(self.weight.dtype)
         angles = 2 * math.pi * t.to(dtype)[:, None] * self.weight.to(dtype)
         return torch.cat((angles.sin(), angles.cos()), dim=1).to(self.weight.dtype)
+
+
+def times_of(image: Tensor, times: Tensor | float, name: str = "time") -> Tensor:
+    """The times or levels of a batch as a vector on its device.
+
+    Args:
+        image: the batch, (b, c, h, w).
+        times: a number, or a tensor of any real type with one value for all images or one for each.
+        name: what an error calls them.
+
+    Returns:
+        (1,) or (b,).
+
+    Raises:
+        ValueError: there are neither one nor b values.
+    """
+    vector = torch.as_tensor(times, device=image.device).reshape(-1)
+    if len(vector) not in (1, len(image)):
+        raise ValueError(f"{name} should hold one value, or one for each of {len(image)} images, got {len(vector)}")
+    return vector
 
 
 def _check_channels(channels: int, endpoint: bool = False) -> None:

@@ -15,8 +15,7 @@ from restoralib.checkpoints import load_model, load_weights, recognize, skeleton
 
 # Networks of later issues. Whatever else the library does not have fails.
 TO_COME = {
-    *("MPRNet", "DehazeFormer", "RRDBNet", "SRVGGNetCompact", "UNetDiscriminatorSN", "VGGStyleDiscriminator", "DMCNN"),
-    *("RetinexNet", "DecomNet", "RelightNet", "SNRAware", "snr_map", "DiffIRS1", "DiffIRS2"),
+    *("DehazeFormer", "DMCNN"),
     *("GuidedUNet", "PaletteUNet", "SR3UNet", "ConditionalUNet", "ConditionalNAFNet"),
 }
 

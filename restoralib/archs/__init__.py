@@ -8,45 +8,83 @@ from dataclasses import dataclass
 from torch import nn
 
 from restoralib.archs import (
+    diffir,
     fsrcnn,
+    mprnet,
     msrresnet,
     nafnet,
+    prenet,
     restormer,
+    retinexnet,
+    rrdbnet,
+    snr_aware,
     srcnn,
     srresnet,
+    srvgg,
     swinir,
+    unet_discriminator,
+    vgg_discriminator,
+    zero_dce,
 )
+from restoralib.archs.diffir import DiffIRS1, DiffIRS2
 from restoralib.archs.fsrcnn import FSRCNN
+from restoralib.archs.mprnet import MPRNet
 from restoralib.archs.msrresnet import MSRResNet
 from restoralib.archs.nafnet import Baseline, BaselineLocal, NAFNet, NAFNetLocal, PlainNet
+from restoralib.archs.prenet import PRN, PReNet, PReNet_r, PRN_r
 from restoralib.archs.restormer import Restormer
+from restoralib.archs.retinexnet import DecomNet, RelightNet, RetinexNet
+from restoralib.archs.rrdbnet import RRDBNet
+from restoralib.archs.snr_aware import SNRAware, snr_map
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant, example_inputs
 from restoralib.archs.srcnn import SRCNN
 from restoralib.archs.srresnet import SRGANDiscriminator, SRResNet
+from restoralib.archs.srvgg import SRVGGNetCompact
 from restoralib.archs.swinir import SwinIR
+from restoralib.archs.unet_discriminator import UNetDiscriminatorSN
+from restoralib.archs.vgg_discriminator import VGGStyleDiscriminator
+from restoralib.archs.zero_dce import ZeroDCE, ZeroDCEPlusPlus
 
 __all__ = [
     "ARCHITECTURES",
     "FSRCNN",
+    "PRN",
     "SRCNN",
     "VARIANTS",
     "Architecture",
     "Baseline",
     "BaselineLocal",
+    "DecomNet",
+    "DiffIRS1",
+    "DiffIRS2",
     "Inferred",
+    "MPRNet",
     "MSRResNet",
     "NAFNet",
     "NAFNetLocal",
     "NetSpec",
+    "PRN_r",
+    "PReNet",
+    "PReNet_r",
     "PlainNet",
+    "RRDBNet",
+    "RelightNet",
     "Restormer",
+    "RetinexNet",
+    "SNRAware",
     "SRGANDiscriminator",
     "SRResNet",
+    "SRVGGNetCompact",
     "StateDict",
     "SwinIR",
+    "UNetDiscriminatorSN",
+    "VGGStyleDiscriminator",
     "Variant",
+    "ZeroDCE",
+    "ZeroDCEPlusPlus",
     "example_inputs",
     "find_architecture",
+    "snr_map",
 ]
 
 
@@ -74,7 +112,22 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "msrresnet": Architecture((MSRResNet,), msrresnet.VARIANTS, msrresnet.infer_config, msrresnet.rename_keys),
     "nafnet": Architecture((PlainNet, Baseline, BaselineLocal, NAFNet, NAFNetLocal), nafnet.VARIANTS, nafnet.infer_config),
     "swinir": Architecture((SwinIR,), swinir.VARIANTS, swinir.infer_config),
+    "rrdbnet": Architecture((RRDBNet,), rrdbnet.VARIANTS, rrdbnet.infer_config, rrdbnet.rename_keys),
+    "srvgg": Architecture((SRVGGNetCompact,), srvgg.VARIANTS, srvgg.infer_config),
+    "unet_discriminator": Architecture(
+        (UNetDiscriminatorSN,),
+        unet_discriminator.VARIANTS,
+        unet_discriminator.infer_config,
+        unet_discriminator.rename_keys,
+    ),
+    "vgg_discriminator": Architecture((VGGStyleDiscriminator,), vgg_discriminator.VARIANTS, vgg_discriminator.infer_config),
+    "mprnet": Architecture((MPRNet,), mprnet.VARIANTS, mprnet.infer_config),
+    "prenet": Architecture((PReNet, PReNet_r, PRN, PRN_r), prenet.VARIANTS, prenet.infer_config),
     "restormer": Architecture((Restormer,), restormer.VARIANTS, restormer.infer_config),
+    "diffir": Architecture((DiffIRS1, DiffIRS2), diffir.VARIANTS, diffir.infer_config),
+    "retinexnet": Architecture((DecomNet, RelightNet, RetinexNet), retinexnet.VARIANTS, retinexnet.infer_config),
+    "snr_aware": Architecture((SNRAware,), snr_aware.VARIANTS, snr_aware.infer_config),
+    "zero_dce": Architecture((ZeroDCE, ZeroDCEPlusPlus), zero_dce.VARIANTS, zero_dce.infer_config),
 }
 
 VARIANTS: Mapping[str, Variant] = {

@@ -39,6 +39,8 @@ class NetSpec:
             `restore()` runs; "denoiser" for one step of a diffusion process; "discriminator"; "part" for a network that
             does its work inside or beside another.
         inputs: what `forward` has to be given, in order: names that `example_inputs` explains.
+        noise: length of the vector of standard normal numbers, one an image, that `forward` takes as `noise` and draws where it
+            is not given; 0 for none. `restore()` gives all tiles of an image the same.
     """
 
     scale: int = 1
@@ -53,6 +55,7 @@ class NetSpec:
     input_size: tuple[int, int] | None = None
     role: Role = "restorer"
     inputs: tuple[str, ...] = ("image",)
+    noise: int = 0
 
     def __post_init__(self) -> None:
         if (self.halo is None) != bool(self.global_ops):

@@ -94,8 +94,8 @@ class Exact:
     reductions: int = 0
     sweep: Sweep = field(default_factory=Sweep)
 
-    def gather(self, image: Tensor, plan: Plan, advance: Callable[[int, str], None]) -> None:
-        """Make the reductions of an image (1, c, h, w) known."""
+    def gather(self, image: Tensor, plan: Plan, advance: Callable[[int, str], None], noise: Tensor | None = None) -> None:
+        """Make the reductions of an image (1, c, h, w) known, with the noise that the network is given for it."""
         self.sweep.known = []
         if len(plan) == 1:
             self.sweep.core = None
@@ -110,7 +110,7 @@ class Exact:
             for ((top, bottom), vertical), ((left, right), horizontal) in itertools.product(rows, columns):
                 self.sweep.core = (vertical, horizontal)
                 try:
-                    self.network(image[..., top:bottom, left:right])
+                    self.network(image[..., top:bottom, left:right], noise)
                 except _Found as found:
                     count = (vertical[1] - vertical[0]) * (horizontal[1] - horizontal[0])
                     total = total + found.statistic.to("cpu", torch.float64) * count
@@ -167,6 +167,7 @@ def _measure_reach(model: nn.Module, sweep: Sweep, spec: NetSpec) -> int:
     Raises:
         ValueError: it spoils everything.
     """
+    given = {"noise": torch.zeros(1, spec.noise)} if spec.noise else {}  # no number is drawn from the caller's generators
     for length in _STRIPS:
         reach, cut = 0, length // 2 // spec.multiple * spec.multiple
         for axis in (-2, -1):
@@ -174,11 +175,12 @@ def _measure_reach(model: nn.Module, sweep: Sweep, spec: NetSpec) -> int:
             image = image if axis == -2 else image.mT
             sweep.known = []
             with torch.inference_mode():
-                model(image)
+                model(image, **given)
                 for half in (slice(0, cut), slice(cut, None)):
                     spoiled = image.clone()
                     spoiled.movedim(axis, 0)[half] = torch.nan
-                    wrong = first(model(spoiled)).isnan().movedim(axis, 0).flatten(1).any(1).view(length, spec.scale).any(1)
+                    wrong = first(model(spoiled, **given)).isnan().movedim(axis, 0).flatten(1).any(1)
+                    wrong = wrong.view(length, spec.scale).any(1)
                     reach = max(reach, int(wrong.sum()) - (cut if half.start == 0 else length - cut))
         if reach + spec.multiple < min(cut, length - cut):
             return reach

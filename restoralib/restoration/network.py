@@ -19,6 +19,7 @@ from restoralib.archs.spec import NetSpec
 from restoralib.ops.pad import pad_to_multiple
 from restoralib.ops.precision import without_autocast
 from restoralib.restoration.color import check_channels, restore_channels
+from restoralib.zoo.measured import bytes_per_pixel
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Network:
         overflowed: half precision did not do for a tile.
     """
 
-    model: Callable[[Tensor], Tensor]
+    model: Callable[..., Tensor]
     spec: NetSpec
     device: torch.device
     dtype: torch.dtype
@@ -56,24 +57,34 @@ class Network:
     overflowed: bool = False
 
     @property
+    def bytes_per_pixel(self) -> float:
+        """What was measured of networks of this class; 0 where nothing was."""
+        return bytes_per_pixel(type(self.model).__name__) or 0
+
+    @property
     def full(self) -> torch.dtype:
         """The type of tiles and weights."""
         return torch.float64 if self.dtype == torch.float64 else torch.float32
 
-    def __call__(self, tile: Tensor) -> Tensor:
-        """Restore (b, c, h, w) from anywhere; the result stays on the device.
+    def draw_noise(self) -> Tensor | None:
+        """Noise for one image, (1, d), of a network that takes any; from the CPU's generator, so equal on all devices."""
+        return torch.randn(1, self.spec.noise) if self.spec.noise else None
+
+    def __call__(self, tile: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Restore (b, c, h, w) from anywhere, all with the same noise; the result stays on the device.
 
         Raises:
             ValueError: the model gives another size than its spec says.
             FloatingPointError: its result is not finite, in half precision only where `strict`.
         """
         tile = tile.to(self.device, self.full, memory_format=torch.channels_last)
-        return restore_channels(self._restore, self.spec, tile)
+        return restore_channels(partial(self._restore, noise=noise), self.spec, tile)
 
-    def _restore(self, x: Tensor) -> Tensor:
+    def _restore(self, x: Tensor, noise: Tensor | None) -> Tensor:
         height, width = x.shape[-2:]
         padded = pad_to_multiple(x, self.spec.multiple) if self.foreign else x
-        restored = self._run(padded)[..., : self.spec.scale * height, : self.spec.scale * width]
+        given = {} if noise is None else {"noise": noise.to(x).expand(len(x), -1)}
+        restored = self._run(padded, given)[..., : self.spec.scale * height, : self.spec.scale * width]
         expected = (x.shape[0], self.spec.out_channels, self.spec.scale * height, self.spec.scale * width)
         if restored.shape != expected:
             raise ValueError(
@@ -82,10 +93,10 @@ class Network:
             )
         return restored
 
-    def _run(self, x: Tensor) -> Tensor:
+    def _run(self, x: Tensor, given: dict[str, Tensor]) -> Tensor:
         if self.dtype != self.full:
             with torch.autocast(self.device.type, self.dtype):
-                restored = first(self.model(x)).to(self.full)
+                restored = first(self.model(x, **given)).to(self.full)
             if restored.isfinite().all():
                 return restored
             if self.strict:
@@ -94,7 +105,7 @@ class Network:
                 warnings.warn(f"the model overflows in {self.dtype}; such tiles are computed in float32", stacklevel=2)
             self.overflowed = True
         with without_autocast(x):
-            restored = first(self.model(x)).to(self.full)
+            restored = first(self.model(x, **given)).to(self.full)
         if not restored.isfinite().all():
             raise FloatingPointError(f"the model gives NaN or Inf in {self.full}; its weights, if it has any, are damaged")
         return restored

@@ -132,11 +132,12 @@ class Runner:
         height, width = images.shape[-2:]
         restored: Tensor | None = None
         for number, image in enumerate(images):
+            noise = network.draw_noise()  # one for all tiles: with others than their neighbours' they would show
             if self.exact:
-                self.exact.gather(image[None], plan, self.progress.advance)
+                self.exact.gather(image[None], plan, self.progress.advance, noise)
             for tiles in plan.batches(self.batch):
                 cuts = torch.stack([image[:, rows[row].cut, columns[column].cut] for row, column in tiles])
-                results = network(cuts)
+                results = network(cuts, noise)
                 if restored is None:
                     shape = (len(images), results.shape[1], scale * height, scale * width)
                     restored = torch.zeros(shape, dtype=network.full, device=images.device)

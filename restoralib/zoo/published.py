@@ -62,13 +62,53 @@ def _swinir(file: str, data: str, figures: str = "", measures: str = "psnr ssim"
     return Published(page, "Apache-2.0", "Apache-2.0", data, _figures(figures, measures) if figures else {})
 
 
+def _mprnet(folder: str, data: str, figures: str) -> Published:
+    page = f"github.com/swz30/MPRNet ({folder}/pretrained_models/README.md, Google Drive)"
+    licence = "LicenseRef-MPRNet-Academic"
+    return Published(page, licence, licence, data, _figures(figures), "for academic use, not for commercial use")
+
+
+def _prenet(folder: str, data: str, figures: str) -> Published:
+    page = f"github.com/csdwren/PReNet (logs/{folder}/net_latest.pth)"
+    terms = "its authors state none; ask before commercial use"
+    return Published(page, _UNKNOWN, _UNKNOWN, data, _figures(figures), terms)
+
+
+def _snr_aware(file: str, data: str, figures: str) -> Published:
+    page = f"github.com/dvlab-research/SNR-Aware-Low-Light-Enhance (README, Google Drive, {file}.pth)"
+    terms = "its authors state none; ask before commercial use"
+    return Published(page, _UNKNOWN, _UNKNOWN, data, _figures(figures), terms)
+
+
+def _retinexnet(files: str) -> Published:
+    page = f"github.com/aasharma90/RetinexNet_PyTorch (ckpts/{files})"
+    terms = "its author states none; ask before commercial use"
+    return Published(page, _UNKNOWN, _UNKNOWN, "LOL and synthetic pairs", terms=terms)
+
+
 def _restormer(file: str, data: str, figures: str, measures: str = "psnr ssim") -> Published:
     page = f"github.com/swz30/Restormer (releases, {file}.pth)"
     licence = "LicenseRef-Restormer-Academic"
     return Published(page, licence, licence, data, _figures(figures, measures), "for academic use, not for commercial use")
 
 
+def _esrgan(file: str, data: str, figures: str = "") -> Published:
+    page = f"github.com/xinntao/ESRGAN (README, Google Drive, {file}.pth)"
+    return Published(page, "Apache-2.0", "Apache-2.0", data, _figures(figures) if figures else {})
+
+
+def _realesrgan(file: str, data: str = "") -> Published:
+    return Published(f"github.com/xinntao/Real-ESRGAN (releases, {file}.pth)", "BSD-3-Clause", "BSD-3-Clause", data)
+
+
+def _diffir(data: str = "", figures: str = "") -> Published:
+    page, terms = "github.com/Zj-BinXia/DiffIR (README)", "its authors state none; ask before commercial use"
+    return Published(page, _UNKNOWN, _UNKNOWN, data, _figures(figures) if figures else {}, terms)
+
+
 _BASICSR = "github.com/XPixelGroup/BasicSR (docs/ModelZoo.md)"
+_DF2K_OST = "DF2K (DIV2K, Flickr2K), OST"
+_RRDB_PSNR = "Set5 32.73/0.9011, Set14 28.99/0.7917, BSD100 27.85/0.7455, Urban100 27.03/0.8153, Manga109 31.66/0.9196"
 _LEFTTHOMAS = "github.com/leftthomas/SRGAN (epochs/netG_epoch_{}_100.pth)"
 _SGRVINOD = "github.com/sgrvinod/a-PyTorch-Tutorial-to-Super-Resolution (README; whole pickled networks, to be converted)"
 _DFWB = "DFWB (DIV2K, Flickr2K, WED, BSD500)"
@@ -123,6 +163,18 @@ _RESTORMER_NOISE = {
 _RAIN = "Test100 32.00/0.923, Rain100H 31.46/0.904, Rain100L 38.99/0.978, Test2800 34.18/0.944, Test1200 33.19/0.926"
 _DEFOCUS = "DPDD indoor 28.87/0.882, DPDD outdoor 23.24/0.743, DPDD combined 25.98/0.811"
 _DUAL_PIXEL = "DPDD indoor 29.48/0.895, DPDD outdoor 23.97/0.773, DPDD combined 26.66/0.833"
+
+_PRENET_DATA = {  # name in ours, name in theirs, what it was trained on
+    "rain100h": ("Rain100H", "RainTrainH, without the 546 images whose scenes Rain100H tests on"),
+    "rain100l": ("Rain100L", "RainTrainL"),
+    "rain1400": ("Rain1400", "Rain12600"),
+}
+_PRENET = {
+    ("prenet", "PReNet6"): ("29.46/0.899", "37.48/0.979", "32.60/0.946"),
+    ("prenet_r", "PReNet6_r"): ("28.98/0.892", "37.10/0.977", "32.44/0.944"),
+    ("prn", "PRN6"): ("28.07/0.884", "36.99/0.977", "31.69/0.941"),
+    ("prn_r", "PRN6_r"): ("27.43/0.874", "36.11/0.973", "31.31/0.937"),
+}
 
 PUBLISHED: dict[str, Published] = {
     "srcnn_x2": _yjn870("SRCNN-pytorch (README)", "Set5 36.65"),
@@ -180,6 +232,33 @@ PUBLISHED: dict[str, Published] = {
         for (color, quality), row in _SWINIR_JPEG.items()
         for file in ["006_CAR" if color == "gray" else "006_colorCAR"]
     },
+    "esrgan_x4": _esrgan("RRDB_ESRGAN_x4", _DF2K_OST),
+    "esrgan_psnr_x4": _esrgan("RRDB_PSNR_x4", "DF2K (DIV2K, Flickr2K)", _RRDB_PSNR),
+    "realesrgan_x4plus": _realesrgan("RealESRGAN_x4plus", _DF2K_OST),
+    "realesrnet_x4plus": _realesrgan("RealESRNet_x4plus", _DF2K_OST),
+    "realesrgan_x2plus": _realesrgan("RealESRGAN_x2plus", _DF2K_OST),
+    "realesrgan_x4plus_anime_6b": _realesrgan("RealESRGAN_x4plus_anime_6B"),
+    "realesr_animevideov3": _realesrgan("realesr-animevideov3"),
+    "realesr_general_x4v3": _realesrgan("realesr-general-x4v3"),
+    "realesr_general_wdn_x4v3": _realesrgan("realesr-general-wdn-x4v3"),
+    "realesrgan_x4plus_discriminator": _realesrgan("RealESRGAN_x4plus_netD", _DF2K_OST),
+    "realesrgan_x2plus_discriminator": _realesrgan("RealESRGAN_x2plus_netD", _DF2K_OST),
+    "realesrgan_x4plus_anime_6b_discriminator": _realesrgan("RealESRGAN_x4plus_anime_6B_netD"),
+    **{f"esrgan_discriminator_{input_size}": _NO_WEIGHTS for input_size in (128, 256)},
+    "mprnet_deraining": _mprnet(
+        "Deraining",
+        "Rain13K",
+        "Test100 30.27/0.897, Rain100H 30.41/0.890, Rain100L 36.40/0.965, Test2800 33.64/0.938, Test1200 32.91/0.916",
+    ),
+    "mprnet_deblurring": _mprnet(
+        "Deblurring", "GoPro", "GoPro 32.66/0.959, HIDE 30.96/0.939, RealBlur-R 35.99/0.952, RealBlur-J 28.70/0.873"
+    ),
+    "mprnet_denoising": _mprnet("Denoising", "SIDD", "SIDD 39.71/0.958, DND 39.80/0.954"),
+    **{
+        f"{name}_{ours}": _prenet(f"{theirs}/{folder}", data, f"{theirs} {figure}")
+        for (name, folder), row in _PRENET.items()
+        for (ours, (theirs, data)), figure in zip(_PRENET_DATA.items(), row, strict=True)
+    },
     "restormer_deraining": _restormer("deraining", "Rain13K", _RAIN),
     "restormer_motion_deblurring": _restormer(
         "motion_deblurring", "GoPro", "GoPro 32.92/0.961, HIDE 31.22/0.942, RealBlur-R 36.19/0.957, RealBlur-J 28.96/0.879"
@@ -196,4 +275,33 @@ PUBLISHED: dict[str, Published] = {
         )
         for (color, level), row in _RESTORMER_NOISE.items()
     },
+    "diffir_gopro": _diffir("GoPro", "GoPro 33.20/0.963, HIDE 31.55/0.947"),
+    "diffir_s1_gopro": _diffir("GoPro"),
+    **{f"diffir_{stage}real_x{scale}": _diffir() for stage in ("", "s1_") for scale in (1, 2, 4)},
+    **{f"diffir_{stage}srgan_x4": _diffir() for stage in ("", "s1_")},
+    "retinexnet_lol": _retinexnet("Decom/9200.tar and ckpts/Relight/9200.tar"),
+    "retinexnet_lol_decom": _retinexnet("Decom/9200.tar"),
+    "retinexnet_lol_relight": _retinexnet("Relight/9200.tar"),
+    "snr_aware_lolv1": _snr_aware("LOLv1", "LOL-v1", "LOL-v1 24.61/0.842"),
+    "snr_aware_lolv2_real": _snr_aware("LOLv2_real", "LOL-v2-real", "LOL-v2-real 21.48/0.849"),
+    "snr_aware_lolv2_synthetic": _snr_aware("LOLv2_synthetic", "LOL-v2-synthetic", "LOL-v2-synthetic 24.14/0.928"),
+    "snr_aware_sid": _snr_aware("sid_G", "SID", "SID 22.87/0.625"),
+    "snr_aware_smid": _snr_aware("smid_G", "SMID", "SMID 28.49/0.805"),
+    "snr_aware_sdsd_indoor": _snr_aware("indoor_G", "SDSD-indoor", "SDSD-indoor 29.44/0.894"),
+    "snr_aware_sdsd_outdoor": _snr_aware("outdoor_G", "SDSD-outdoor", "SDSD-outdoor 28.66/0.866"),
+    "zero_dce": Published(
+        "github.com/Li-Chongyi/Zero-DCE (Zero-DCE_code/snapshots/Epoch99.pth)",
+        "CC-BY-NC-4.0",
+        "CC-BY-NC-4.0",
+        "SICE part 1",
+        _figures("SICE part 2 16.57/0.59"),
+        "for academic research, not for commercial use",
+    ),
+    "zero_dce_pp": Published(
+        "github.com/Li-Chongyi/Zero-DCE_extension (Zero-DCE++/snapshots_Zero_DCE++/Epoch99.pth)",
+        "LicenseRef-Zero-DCE-Academic",
+        "LicenseRef-Zero-DCE-Academic",
+        "SICE part 1",
+        terms="its page names the MIT licence and academic research as the only purpose; ask before commercial use",
+    ),
 }

@@ -16,6 +16,7 @@ from restoralib.checkpoints import CheckpointWarning, load_model, recognize, ske
 from restoralib.zoo import TASKS
 
 UNET = {"width": 4, "middle_blk_num": 1, "enc_blk_nums": [1, 2], "dec_blk_nums": [1, 1]}
+DIRFORMER = {"n_encoder_res": 1, "dim": 4, "num_blocks": [1, 1, 1, 1], "num_refinement_blocks": 1, "heads": [1, 1, 2, 2]}
 TINY = {
     "SRCNN": {},
     "FSRCNN": {"scale_factor": 3, "d": 4, "s": 3, "m": 1},
@@ -35,12 +36,31 @@ TINY = {
         "upscale": 2,
         "upsampler": "pixelshuffle",
     },
+    "RRDBNet": {"num_in_ch": 3, "num_out_ch": 3, "scale": 2, "num_feat": 4, "num_block": 2, "num_grow_ch": 2},
+    "SRVGGNetCompact": {"num_feat": 4, "num_conv": 2, "upscale": 3},
+    "UNetDiscriminatorSN": {"num_in_ch": 3, "num_feat": 2},
+    "VGGStyleDiscriminator": {"num_in_ch": 3, "num_feat": 2},
+    "MPRNet": {"n_feat": 4, "scale_unetfeats": 2, "scale_orsnetfeats": 2, "num_cab": 1, "reduction": 2},
+    "PReNet": {"recurrent_iter": 2},
+    "PReNet_r": {"recurrent_iter": 2},
+    "PRN": {"recurrent_iter": 2},
+    "PRN_r": {"recurrent_iter": 2},
     "Restormer": {"dim": 4, "num_blocks": [1, 1, 1, 1], "num_refinement_blocks": 1, "heads": [1, 1, 2, 2]},
+    "DiffIRS1": DIRFORMER | {"variant": "deblur"},
+    "DiffIRS2": DIRFORMER | {"variant": "sr", "scale": 2},
+    "DecomNet": {"channel": 4},
+    "RelightNet": {"channel": 4},
+    "RetinexNet": {"channel": 4},
+    "SNRAware": {"front_RBs": 1, "back_RBs": 1},
+    "ZeroDCE": {"number_f": 4, "iterations": 3},
+    "ZeroDCEPlusPlus": {"scale_factor": 3, "number_f": 4, "iterations": 8},
 }
 # One number an image; other networks give images.
-LOGITS = {"SRGANDiscriminator": (2, 1)}
+LOGITS = {"SRGANDiscriminator": (2, 1), "VGGStyleDiscriminator": (2, 1)}
+# Networks that take noise for noise: their attention, in which no token of it counts, would have no gradients.
+SMOOTH = {"SNRAware"}
 # Networks that draw noise where none is given.
-DRAWS: set[str] = set()
+DRAWS: set[str] = {"DiffIRS2"}
 # Networks that torch.compile does not take in one graph, and why.
 BREAKS: dict[str, str] = {}
 PARAMETERS = {  # one name of each published configuration
@@ -89,10 +109,39 @@ PARAMETERS = {  # one name of each published configuration
     "swinir_color_denoising_15": 11_504_163,
     "swinir_gray_jpeg_10": 11_485_585,
     "swinir_color_jpeg_10": 11_492_067,
+    "esrgan_x4": 16_697_987,
+    "realesrgan_x2plus": 16_703_171,
+    "realesrgan_x4plus_anime_6b": 4_467_779,
+    "realesr_animevideov3": 621_424,
+    "realesr_general_x4v3": 1_213_296,
+    "realesrgan_x4plus_discriminator": 4_376_897,
+    "esrgan_discriminator_128": 14_499_401,
+    "esrgan_discriminator_256": 21_055_049,
+    "mprnet_deraining": 3_637_249,
+    "mprnet_deblurring": 20_127_073,
+    "mprnet_denoising": 15_741_025,
+    "prenet_rain100h": 168_963,
+    "prenet_r_rain100h": 94_979,
+    "prn_rain100h": 95_107,
+    "prn_r_rain100h": 21_123,
     "restormer_deraining": 26_126_644,
     "restormer_dual_pixel_defocus": 26_132_548,
     "restormer_real_denoising": 26_111_668,
     "restormer_gaussian_gray_blind": 26_109_076,
+    "diffir_gopro": 26_911_934,
+    "diffir_real_x4": 24_971_206,
+    "diffir_real_x2": 24_981_574,
+    "diffir_real_x1": 25_023_046,
+    "diffir_s1_gopro": 26_742_206,
+    "diffir_s1_real_x4": 24_801_478,
+    "diffir_s1_real_x2": 24_811_846,
+    "diffir_s1_real_x1": 24_853_318,
+    "retinexnet_lol": 555_205,
+    "retinexnet_lol_decom": 207_748,
+    "retinexnet_lol_relight": 347_457,
+    "snr_aware_lolv1": 39_124_099,
+    "zero_dce": 79_416,
+    "zero_dce_pp": 10_561,
 }
 
 every_class = pytest.mark.parametrize("name", TINY)
@@ -107,8 +156,15 @@ def make(name):
     return net
 
 
+def ramps(*shape, **options):
+    """Values that rise from pixel to pixel, from another start for every image."""
+    rise = torch.arange(shape[0] * shape[-2] * shape[-1], **options).view(shape[0], *[1] * (len(shape) - 3), *shape[-2:])
+    return (0.2 + 0.6 * rise / rise.numel()).expand(shape)
+
+
 def inputs_for(net, size):
-    return example_inputs(net.spec, size, batch=2, dtype=next(net.parameters()).dtype)
+    make = ramps if type(net).__name__ in SMOOTH else torch.rand
+    return example_inputs(net.spec, size, batch=2, make=make, dtype=next(net.parameters()).dtype)
 
 
 def outputs_of(net, inputs):

@@ -28,6 +28,7 @@ from restoralib.checkpoints.errors import (
     UnsafeCheckpoint,
     naming,
 )
+from restoralib.checkpoints.interpolation import interpolate_weights
 from restoralib.checkpoints.reading import read_checkpoint
 from restoralib.checkpoints.recognition import recognize, recorded
 
@@ -41,6 +42,7 @@ __all__ = [
     "UnsafeCheckpoint",
     "build",
     "check_agreement",
+    "interpolate_weights",
     "load_model",
     "load_weights",
     "naming",

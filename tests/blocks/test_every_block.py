@@ -85,7 +85,7 @@ CASES = {
     "DGFN": same(lambda: WithPrior(blocks.DGFN(8, prior_features=6))),
     "NAFBlock": same(lambda: blocks.NAFBlock(8)),
     "ResidualBlock": same(lambda: blocks.ResidualBlock(8, residual_scale=0.1)),
-    "SpectralNormConv2d": same(lambda: blocks.SpectralNormConv2d(8, 8, 3, padding=1)),
+    "SpectralNormConv2d": same(lambda: blocks.SpectralNormConv2d(8, 8, 3, padding=1).eval()),
     "AttentionBlock": same(lambda: blocks.AttentionBlock(64, heads=2), 64),
     "SoftmaxLinearAttention": same(lambda: blocks.SoftmaxLinearAttention(8, heads=2, head_dim=6)),
     "TimedResBlock": same(lambda: WithTime(blocks.TimedResBlock(64, 6, use_scale_shift_norm=True)), 64),

@@ -1,0 +1,47 @@
+"""Networks against those of spandrel, for the same random weights; skipped without it."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from restoralib import archs
+
+RRDB = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 12, "num_block": 2, "num_grow_ch": 32}
+COMPACT = {"num_feat": 8, "num_conv": 3, "act_type": "prelu"}
+# class -> configurations that spandrel recognises from the weights; it gets what our class gets, and gives the same.
+SPANDREL = [
+    ("RRDBNet", RRDB),
+    ("RRDBNet", RRDB | {"scale": 2}),
+    ("RRDBNet", RRDB | {"scale": 1}),
+    ("RRDBNet", RRDB | {"num_in_ch": 1, "num_out_ch": 1, "num_feat": 20, "num_block": 1}),
+    ("SRVGGNetCompact", COMPACT),
+    ("SRVGGNetCompact", COMPACT | {"upscale": 2, "num_feat": 20}),
+    ("SRVGGNetCompact", COMPACT | {"upscale": 1, "num_conv": 1}),
+]
+
+
+def with_random_weights(net):
+    torch.manual_seed(0)
+    for parameter in net.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    return net.double().eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "config"), [pytest.param(*case, id=f"{case[0]}-{number}") for number, case in enumerate(SPANDREL)]
+)
+@pytest.mark.parametrize("size", [(16, 24), (32, 16)])
+def test_spandrel_gives_the_same(name, config, size):
+    spandrel = pytest.importorskip("spandrel")
+    ours = with_random_weights(getattr(archs, name)(**config))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = spandrel.ModelLoader().load_from_state_dict(dict(ours.state_dict())).model.double().eval()
+    image = torch.rand(2, ours.spec.in_channels, *size, dtype=torch.float64)
+    with torch.inference_mode():
+        expected, result = theirs(image), ours(image)
+    assert ((result - expected).abs().max() / expected.abs().max()).item() <= 1e-10

@@ -16,7 +16,6 @@ from restoralib.checkpoints import load_model, load_weights, recognize, skeleton
 # Networks of later issues. Whatever else the library does not have fails.
 TO_COME = {
     *("DehazeFormer", "DMCNN"),
-    *("GuidedUNet", "PaletteUNet", "SR3UNet", "ConditionalUNet", "ConditionalNAFNet"),
 }
 
 # Classes with the keys of a sister class: the caller has to say which is meant.

@@ -10,14 +10,20 @@ from torch import nn
 from restoralib.archs import (
     diffir,
     fsrcnn,
+    guided_diffusion,
+    irsde_unet,
     mprnet,
     msrresnet,
     nafnet,
+    palette,
     prenet,
+    promptir,
+    refusion,
     restormer,
     retinexnet,
     rrdbnet,
     snr_aware,
+    sr3,
     srcnn,
     srresnet,
     srvgg,
@@ -28,15 +34,21 @@ from restoralib.archs import (
 )
 from restoralib.archs.diffir import DiffIRS1, DiffIRS2
 from restoralib.archs.fsrcnn import FSRCNN
+from restoralib.archs.guided_diffusion import GuidedUNet
+from restoralib.archs.irsde_unet import ConditionalUNet
 from restoralib.archs.mprnet import MPRNet
 from restoralib.archs.msrresnet import MSRResNet
 from restoralib.archs.nafnet import Baseline, BaselineLocal, NAFNet, NAFNetLocal, PlainNet
+from restoralib.archs.palette import PaletteUNet
 from restoralib.archs.prenet import PRN, PReNet, PReNet_r, PRN_r
+from restoralib.archs.promptir import PromptIR
+from restoralib.archs.refusion import ConditionalNAFNet
 from restoralib.archs.restormer import Restormer
 from restoralib.archs.retinexnet import DecomNet, RelightNet, RetinexNet
 from restoralib.archs.rrdbnet import RRDBNet
 from restoralib.archs.snr_aware import SNRAware, snr_map
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant, example_inputs
+from restoralib.archs.sr3 import SR3UNet
 from restoralib.archs.srcnn import SRCNN
 from restoralib.archs.srresnet import SRGANDiscriminator, SRResNet
 from restoralib.archs.srvgg import SRVGGNetCompact
@@ -54,9 +66,12 @@ __all__ = [
     "Architecture",
     "Baseline",
     "BaselineLocal",
+    "ConditionalNAFNet",
+    "ConditionalUNet",
     "DecomNet",
     "DiffIRS1",
     "DiffIRS2",
+    "GuidedUNet",
     "Inferred",
     "MPRNet",
     "MSRResNet",
@@ -66,12 +81,15 @@ __all__ = [
     "PRN_r",
     "PReNet",
     "PReNet_r",
+    "PaletteUNet",
     "PlainNet",
+    "PromptIR",
     "RRDBNet",
     "RelightNet",
     "Restormer",
     "RetinexNet",
     "SNRAware",
+    "SR3UNet",
     "SRGANDiscriminator",
     "SRResNet",
     "SRVGGNetCompact",
@@ -123,8 +141,14 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "vgg_discriminator": Architecture((VGGStyleDiscriminator,), vgg_discriminator.VARIANTS, vgg_discriminator.infer_config),
     "mprnet": Architecture((MPRNet,), mprnet.VARIANTS, mprnet.infer_config),
     "prenet": Architecture((PReNet, PReNet_r, PRN, PRN_r), prenet.VARIANTS, prenet.infer_config),
+    "promptir": Architecture((PromptIR,), promptir.VARIANTS, promptir.infer_config),
     "restormer": Architecture((Restormer,), restormer.VARIANTS, restormer.infer_config),
     "diffir": Architecture((DiffIRS1, DiffIRS2), diffir.VARIANTS, diffir.infer_config),
+    "irsde_unet": Architecture((ConditionalUNet,), irsde_unet.VARIANTS, irsde_unet.infer_config),
+    "refusion": Architecture((ConditionalNAFNet,), refusion.VARIANTS, refusion.infer_config),
+    "guided_diffusion": Architecture((GuidedUNet,), guided_diffusion.VARIANTS, guided_diffusion.infer_config),
+    "sr3": Architecture((SR3UNet,), sr3.VARIANTS, sr3.infer_config, sr3.rename_keys),
+    "palette": Architecture((PaletteUNet,), palette.VARIANTS, palette.infer_config, palette.rename_keys),
     "retinexnet": Architecture((DecomNet, RelightNet, RetinexNet), retinexnet.VARIANTS, retinexnet.infer_config),
     "snr_aware": Architecture((SNRAware,), snr_aware.VARIANTS, snr_aware.infer_config),
     "zero_dce": Architecture((ZeroDCE, ZeroDCEPlusPlus), zero_dce.VARIANTS, zero_dce.infer_config),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from einops import rearrange
 from torch import Tensor, nn
 
 from restoralib.blocks.norm import GainLayerNorm
@@ -35,11 +34,9 @@ class SoftmaxLinearAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
-        q, k, v = rearrange(
-            self.to_qkv(x), "b (three heads d) h w -> three b heads d (h w)", three=3, heads=self.heads
-        ).unbind()
+        q, k, v = self.to_qkv(x).flatten(2).unflatten(1, (3, self.heads, -1)).unbind(1)  # (b, heads, d, n) each
         with without_autocast(x):
             dtype = at_least_float32(x.dtype)
             context = k.softmax(-1, dtype) @ v.mT.to(dtype) * (self.scale / (height * width))
             out = (context.mT @ q.softmax(-2, dtype)).to(q.dtype)
-        return self.to_out(rearrange(out, "b heads d (h w) -> b (heads d) h w", h=height))
+        return self.to_out(out.flatten(1, 2).unflatten(2, (height, width)))

@@ -86,6 +86,29 @@ def _retinexnet(files: str) -> Published:
     return Published(page, _UNKNOWN, _UNKNOWN, "LOL and synthetic pairs", terms=terms)
 
 
+def _irsde(data: str, figures: str = "") -> Published:
+    page = "github.com/Algolzw/image-restoration-sde (README, Google Drive)"
+    return Published(page, "MIT", "MIT", data, _figures(figures, "psnr ssim lpips fid") if figures else {})
+
+
+_IRSDE_CONFIGURATION = Published(
+    "github.com/Algolzw/image-restoration-sde (configuration; see its README for weights)",
+    "MIT",
+    _UNKNOWN,
+    terms="whether its authors offer these weights was not checked",
+)
+
+
+def _adm(file: str, figures: str = "", data: str = "ImageNet") -> Published:
+    page = f"github.com/openai/guided-diffusion (README, {file}_diffusion{'_uncond' if not figures else ''}.pt)"
+    return Published(page, "MIT", "MIT", data, _figures(figures, "fid precision recall") if figures else {})
+
+
+def _sr3(figures: str) -> Published:
+    page = "github.com/Janspiry/Image-Super-Resolution-via-Iterative-Refinement (README, Google Drive)"
+    return Published(page, "Apache-2.0", "Apache-2.0", "FFHQ", _figures(figures))
+
+
 def _restormer(file: str, data: str, figures: str, measures: str = "psnr ssim") -> Published:
     page = f"github.com/swz30/Restormer (releases, {file}.pth)"
     licence = "LicenseRef-Restormer-Academic"
@@ -160,6 +183,10 @@ _RESTORMER_NOISE = {
     ("color", "sigma25"): "CBSD68 31.79, Kodak24 33.04, McMaster 33.34, Urban100 32.96",
     ("color", "sigma50"): "CBSD68 28.60, Kodak24 30.01, McMaster 30.30, Urban100 30.02",
 }
+_PROMPTIR = (
+    "SOTS outdoor 30.58/0.974, Rain100L 36.37/0.972, "
+    "CBSD68 sigma15 33.98/0.933, CBSD68 sigma25 31.31/0.888, CBSD68 sigma50 28.06/0.799"
+)
 _RAIN = "Test100 32.00/0.923, Rain100H 31.46/0.904, Rain100L 38.99/0.978, Test2800 34.18/0.944, Test1200 33.19/0.926"
 _DEFOCUS = "DPDD indoor 28.87/0.882, DPDD outdoor 23.24/0.743, DPDD combined 25.98/0.811"
 _DUAL_PIXEL = "DPDD indoor 29.48/0.895, DPDD outdoor 23.97/0.773, DPDD combined 26.66/0.833"
@@ -275,10 +302,43 @@ PUBLISHED: dict[str, Published] = {
         )
         for (color, level), row in _RESTORMER_NOISE.items()
     },
+    "promptir": Published(
+        "github.com/va1shn9v/PromptIR (releases, model.ckpt)",
+        "LicenseRef-PromptIR-Academic",
+        "LicenseRef-PromptIR-Academic",
+        "BSD400, WED, Rain100L, RESIDE OTS",
+        _figures(_PROMPTIR),
+        "for academic use, not for commercial use",
+    ),
     "diffir_gopro": _diffir("GoPro", "GoPro 33.20/0.963, HIDE 31.55/0.947"),
     "diffir_s1_gopro": _diffir("GoPro"),
     **{f"diffir_{stage}real_x{scale}": _diffir() for stage in ("", "s1_") for scale in (1, 2, 4)},
     **{f"diffir_{stage}srgan_x4": _diffir() for stage in ("", "s1_")},
+    "irsde_derain_rain100h": _irsde("Rain100H", "Rain100H 31.65/0.9041/0.047/18.64"),
+    "irsde_derain_rain100l": _irsde("Rain100L", "Rain100L 38.30/0.9805/0.014/7.94"),
+    "irsde_deblur_gopro": _irsde("GoPro", "GoPro 30.70/0.901/0.064/6.32"),
+    **{name: _IRSDE_CONFIGURATION for name in ("irsde_inpaint", "irsde_deshadow", "refusion")},
+    "adm_imagenet64": _adm("64x64", "ImageNet 64x64 with classifier guidance 2.07/0.74/0.63"),
+    "adm_imagenet128": _adm("128x128", "ImageNet 128x128 with classifier guidance 2.97/0.78/0.59"),
+    "adm_imagenet256": _adm("256x256", "ImageNet 256x256 with classifier guidance 4.59/0.82/0.52"),
+    "adm_imagenet256_uncond": _adm("256x256"),
+    "adm_imagenet512": _adm("512x512", "ImageNet 512x512 with classifier guidance 7.72/0.87/0.42"),
+    "adm_ffhq_10m": Published(
+        "github.com/DPS2022/diffusion-posterior-sampling (README, Google Drive, ffhq_10m.pt)",
+        _UNKNOWN,
+        _UNKNOWN,
+        "FFHQ",
+        terms="its authors state none, and FFHQ is not for commercial use; ask before that",
+    ),
+    "sr3_faces_16_128": _sr3("CelebA-HQ 23.26/0.675"),
+    "sr3_faces_64_512": _sr3("CelebA-HQ 19.87/0.445"),
+    "palette_inpainting_celebahq": Published(
+        "github.com/Janspiry/Palette-Image-to-Image-Diffusion-Models (README, Google Drive)",
+        "MIT",
+        "MIT",
+        "CelebA-HQ",
+        _figures("centre mask 5.7873/3.0705, irregular mask 5.4026/3.1221", "fid is"),
+    ),
     "retinexnet_lol": _retinexnet("Decom/9200.tar and ckpts/Relight/9200.tar"),
     "retinexnet_lol_decom": _retinexnet("Decom/9200.tar"),
     "retinexnet_lol_relight": _retinexnet("Relight/9200.tar"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from restoralib.zoo import list_models, model_info
+from restoralib.zoo.measured import capabilities, environment
 
 
 def table(*rows: Iterable[object]) -> str:
@@ -19,9 +20,10 @@ def model_table() -> str:
     rows: list[tuple[object, ...]] = []
     for name in list_models():
         info = model_info(name)
-        numbers = (info.scale, f"{info.parameters:,}")
+        cost = "" if info.multiply_adds is None else f"{info.multiply_adds / 1e9:.1f}"
+        numbers = (info.scale, f"{info.parameters:,}", cost)
         rows.append((f"`{name}`", ", ".join(info.tasks), *numbers, info.code_license, info.weights_license, info.weights))
-    return table(("model", "tasks", "scale", "parameters", "code", "weights", "weights come from"), *rows)
+    return table(("model", "tasks", "scale", "parameters", "GMACs", "code", "weights", "weights come from"), *rows)
 
 
 def figure_table() -> str:
@@ -36,7 +38,52 @@ def figure_table() -> str:
     return table(("model", "data set", "measure", "value"), *rows)
 
 
-MARKERS = {"<!-- table of models -->": model_table, "<!-- figures of the bundled weights -->": figure_table}
+def capability_table() -> str:
+    """What was measured of the networks."""
+
+    def decibel(psnr: float | None, otherwise: str) -> str:
+        return otherwise if psnr is None else f"{psnr:.0f}"
+
+    rows = [
+        (
+            f"`{entry.model}`" + ("" if entry.weights == "random" else " (bundled weights)"),
+            decibel(entry.bfloat16, "fails"),
+            decibel(entry.float16, "fails"),
+            entry.tiles,
+            "all" if entry.reach is None else entry.reach,
+            decibel(entry.tile_psnr, ""),
+            f"{entry.bytes_per_pixel / 1000:.1f}",
+            f"{entry.compile}" + (f", {entry.recompiles} more" if entry.recompiles else ""),
+            entry.export,
+        )
+        for entry in capabilities().values()
+    ]
+    head = (
+        "network",
+        "bfloat16, dB",
+        "float16, dB",
+        "tiles",
+        "sees, px",
+        "tiles of 128, dB",
+        "GB/megapixel",
+        "compile",
+        "export",
+    )
+    return table(head, *rows)
+
+
+def measured_on() -> str:
+    """Where the capabilities were measured."""
+    found = environment()
+    return f"torch {found['torch']}, {found['processor']} on {found['machine']}, {found['date']}"
+
+
+MARKERS = {
+    "<!-- table of models -->": model_table,
+    "<!-- figures of the bundled weights -->": figure_table,
+    "<!-- capabilities -->": capability_table,
+    "<!-- measured on -->": measured_on,
+}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

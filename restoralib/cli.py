@@ -1,4 +1,4 @@
-"""The command line: `restoralib restore`, `models`, `info`, `compare` and `doctor`.
+"""The command line: `restoralib restore`, `models`, `capabilities`, `info`, `compare` and `doctor`.
 
 It maps arguments to functions of the library and draws what they give. Whatever needs torch is imported inside the commands, so
 that `--help` answers at once.
@@ -17,6 +17,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -527,9 +528,54 @@ def models(
     width = max(len(entry.name) for entry in entries)
     for entry in entries:
         name, tasks = f"[bold]{entry.name:<{width}}[/bold]", ", ".join(entry.tasks) or "no task"
-        screen.print(f"{name}  x{entry.scale}  {entry.parameters:>11,} parameters  {tasks}", highlight=False, soft_wrap=True)
+        cost = "" if entry.multiply_adds is None else f"  {entry.multiply_adds / 1e9:>7.1f} GMACs"
+        numbers = f"x{entry.scale}  {entry.parameters:>11,} parameters{cost}"
+        screen.print(f"{name}  {numbers}  {tasks}", highlight=False, soft_wrap=True)
         origin = f"    code {entry.code_license}, weights {entry.weights_license}: {entry.weights}"
         screen.print(escape(origin), highlight=False, soft_wrap=True, style="dim")
+
+
+@app.command()
+def capabilities(
+    pattern: Annotated[str, typer.Argument(help="Names to show, such as 'nafnet*'.")] = "*",
+    measure: Annotated[bool, typer.Option("--measure", help="Measure again, and store what is found; takes minutes.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was measured of the networks: half precision, tiles, memory, compilation, export.
+
+    With --measure, those of the pattern are measured again here: without it or with '*' the first configuration of every
+    class and those with bundled weights.
+    """
+    from restoralib.zoo import list_models
+    from restoralib.zoo.measured import capabilities as stored
+
+    if measure:
+        from restoralib.capabilities import representatives, write
+
+        names = representatives() if pattern == "*" else list_models(pattern)
+        write(names, tell=lambda line: messages.print(line, highlight=False))
+        stored.cache_clear()
+    entries = [entry for name, entry in stored().items() if fnmatchcase(name, pattern)]
+    if not entries:
+        raise stop(f"nothing was measured of {pattern!r}; add --measure, or see all names by `restoralib models`")
+    if as_json:
+        return print_json([asdict(entry) for entry in entries])
+    width = max(len(entry.model) for entry in entries)
+    for entry in entries:
+        half = ", ".join(
+            f"{name} {'fails' if psnr is None else f'{psnr:.0f} dB'}"
+            for name, psnr in (("bfloat16", entry.bfloat16), ("float16", entry.float16))
+        )
+        reach = "" if entry.reach is None else f" within {entry.reach} px"
+        near = "" if entry.tile_psnr is None else f" (128 px: {entry.tile_psnr:.0f} dB)"
+        screen.print(
+            f"[bold]{entry.model:<{width}}[/bold]  {half}  tiles {entry.tiles}{reach}{near}  "
+            f"{entry.bytes_per_pixel / 1000:.1f} GB/megapixel",
+            highlight=False,
+            soft_wrap=True,
+        )
+        compiled = escape(f"    compile: {entry.compile}; export: {entry.export}; {entry.weights} weights")
+        screen.print(compiled, highlight=False, soft_wrap=True, style="dim")
 
 
 @app.command()

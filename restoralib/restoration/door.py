@@ -113,10 +113,11 @@ def restore(
     callback = _log_progress if progress is True else progress or None
     runner = Runner(network, None, overlap, batch, ensemble, seed, progress=Progress(callback))
     with torch.inference_mode():
-        side = choose_tile((height, width), tile, network.spec, network.device, batch)
+        known = (network.spec, network.device, batch, network.bytes_per_pixel)
+        side = choose_tile((height, width), tile, *known)
         if exact and (side[0] < height or side[1] < width):
             runner.exact = make_exact(network)
-            side = choose_tile((height, width), tile, network.spec, network.device, batch, runner.exact.reach)
+            side = choose_tile((height, width), tile, *known, runner.exact.reach)
         runner.shrink = runner.exact is not None or not exact
         restored = runner.run(images, side)
     color = restored[0] if picture.color.ndim == 4 else restored[0][0]

@@ -26,7 +26,7 @@ _OVERLAP = 32
 # nearer to the clean image than the whole, by up to 0.3 dB. Images up to _WHOLE pixels are not worth cutting.
 _CPU_SIDE, _WHOLE = 384, 512 * 512
 _GPU_SIDE = 1024
-# Of a large restoration network in float32, with room to spare.
+# Of a large restoration network in float32, with room to spare; some were measured to take more.
 _BYTES_PER_PIXEL = 16 * 1024
 _GRID = 64
 
@@ -103,7 +103,13 @@ def plan_image(
 
 
 def choose_tile(
-    size: tuple[int, int], tile: TileSize, spec: NetSpec, device: torch.device, batch: int, reach: int = 0
+    size: tuple[int, int],
+    tile: TileSize,
+    spec: NetSpec,
+    device: torch.device,
+    batch: int,
+    bytes_per_pixel: float = 0,
+    reach: int = 0,
 ) -> tuple[int, int]:
     """The (height, width) of tiles for what the caller asked.
 
@@ -113,6 +119,7 @@ def choose_tile(
         spec: the network's needs.
         device: where it runs.
         batch: tiles in a call.
+        bytes_per_pixel: what the network takes for each input pixel, where that is known to be much.
         reach: pixels that exact tiles lose on either side; "auto" makes them large enough to be worth it.
 
     Raises:
@@ -121,7 +128,7 @@ def choose_tile(
     if tile is None:
         return size
     if tile == "auto":
-        side = max(_auto_side(spec, device, batch), 4 * reach // _GRID * _GRID)
+        side = max(_auto_side(spec, device, batch, bytes_per_pixel), 4 * reach // _GRID * _GRID)
         whole = max(side * side, _WHOLE // spec.scale if device.type == "cpu" else 0)
         return size if size[0] * size[1] <= whole else (side, side)
     if isinstance(tile, SupportsIndex):
@@ -131,8 +138,8 @@ def choose_tile(
     return tile
 
 
-def _auto_side(spec: NetSpec, device: torch.device, batch: int) -> int:
-    pixels = _free_memory(device) / 2 / (_BYTES_PER_PIXEL * spec.scale * batch)
+def _auto_side(spec: NetSpec, device: torch.device, batch: int, bytes_per_pixel: float) -> int:
+    pixels = _free_memory(device) / 2 / (max(_BYTES_PER_PIXEL * spec.scale, bytes_per_pixel) * batch)
     largest = _CPU_SIDE / math.sqrt(spec.scale) if device.type == "cpu" else _GPU_SIDE
     return max(2 * _GRID, int(min(math.sqrt(pixels), largest)) // _GRID * _GRID)
 

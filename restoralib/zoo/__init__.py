@@ -29,6 +29,7 @@ from restoralib.checkpoints import (
     skeleton,
 )
 from restoralib.zoo.bundled import read_manifest
+from restoralib.zoo.measured import multiply_adds
 from restoralib.zoo.published import PUBLISHED, Published
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ class ModelInfo:
         tasks: restoration tasks of the weights.
         scale: output pixels for each input pixel, along each axis.
         parameters: their number.
+        multiply_adds: for an input of 256x256, or of its only size, as torch's flop counter counts them; None where that
+            was not done.
         code_license: SPDX identifier of the authors' code; restoralib's own is Apache-2.0.
         weights_license: SPDX identifier of the weights.
         commercial: whether that licence allows commercial use.
@@ -70,6 +73,7 @@ class ModelInfo:
     tasks: tuple[str, ...]
     scale: int
     parameters: int
+    multiply_adds: int | None
     code_license: str
     weights_license: str
     commercial: bool
@@ -124,6 +128,7 @@ def model_info(name: str) -> ModelInfo:
         tasks=variant.tasks,
         scale=scale,
         parameters=parameters,
+        multiply_adds=multiply_adds(name),
         code_license=offer.code_license,
         weights_license=offer.weights_license,
         commercial=offer.weights_license in _FREE,

@@ -13,6 +13,9 @@ SIDES = {
     "nafnet_gopro_width32": 256,
     "baseline_sidd_width32": 256,
     "swinir_lightweight_x4": 64,
+    "edsr_baseline_x4": 64,
+    "rcan_x4": 32,
+    "rlfn_x4": 128,
     "realesrgan_x4plus_anime_6b": 32,
     "realesr_general_x4v3": 64,
     "realesrgan_x4plus_discriminator": 128,
@@ -20,11 +23,14 @@ SIDES = {
     "mprnet_deraining": 64,
     "prenet_rain100h": 128,
     "restormer_deraining": 128,
+    "promptir": 128,
     "diffir_gopro": 128,
-    "retinexnet_lol": 128,
-    "snr_aware_lolv1": 128,
-    "zero_dce": 256,
-    "zero_dce_pp": 512,
+    "dehazeformer_t_indoor": 128,
+    "dmcnn": 128,
+    "retinexnet_lol": 64,
+    "snr_aware_lolv1": 64,
+    "zero_dce": 128,
+    "zero_dce_pp": 256,
 }
 
 

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from torch import nn
 
 from restoralib.archs import (
+    dehazeformer,
     diffir,
+    dmcnn,
+    edsr,
     fsrcnn,
     guided_diffusion,
     irsde_unet,
@@ -18,9 +21,11 @@ from restoralib.archs import (
     palette,
     prenet,
     promptir,
+    rcan,
     refusion,
     restormer,
     retinexnet,
+    rlfn,
     rrdbnet,
     snr_aware,
     sr3,
@@ -32,7 +37,10 @@ from restoralib.archs import (
     vgg_discriminator,
     zero_dce,
 )
+from restoralib.archs.dehazeformer import DehazeFormer
 from restoralib.archs.diffir import DiffIRS1, DiffIRS2
+from restoralib.archs.dmcnn import DMCNN
+from restoralib.archs.edsr import EDSR
 from restoralib.archs.fsrcnn import FSRCNN
 from restoralib.archs.guided_diffusion import GuidedUNet
 from restoralib.archs.irsde_unet import ConditionalUNet
@@ -43,8 +51,10 @@ from restoralib.archs.palette import PaletteUNet
 from restoralib.archs.prenet import PRN, PReNet, PReNet_r, PRN_r
 from restoralib.archs.promptir import PromptIR
 from restoralib.archs.refusion import ConditionalNAFNet
+from restoralib.archs.rcan import RCAN
 from restoralib.archs.restormer import Restormer
 from restoralib.archs.retinexnet import DecomNet, RelightNet, RetinexNet
+from restoralib.archs.rlfn import RLFN
 from restoralib.archs.rrdbnet import RRDBNet
 from restoralib.archs.snr_aware import SNRAware, snr_map
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant, example_inputs
@@ -59,7 +69,11 @@ from restoralib.archs.zero_dce import ZeroDCE, ZeroDCEPlusPlus
 
 __all__ = [
     "ARCHITECTURES",
+    "DMCNN",
+    "EDSR",
     "FSRCNN",
+    "RCAN",
+    "RLFN",
     "PRN",
     "SRCNN",
     "VARIANTS",
@@ -69,6 +83,7 @@ __all__ = [
     "ConditionalNAFNet",
     "ConditionalUNet",
     "DecomNet",
+    "DehazeFormer",
     "DiffIRS1",
     "DiffIRS2",
     "GuidedUNet",
@@ -130,6 +145,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "msrresnet": Architecture((MSRResNet,), msrresnet.VARIANTS, msrresnet.infer_config, msrresnet.rename_keys),
     "nafnet": Architecture((PlainNet, Baseline, BaselineLocal, NAFNet, NAFNetLocal), nafnet.VARIANTS, nafnet.infer_config),
     "swinir": Architecture((SwinIR,), swinir.VARIANTS, swinir.infer_config),
+    "edsr": Architecture((EDSR,), edsr.VARIANTS, edsr.infer_config, edsr.rename_keys),
+    "rcan": Architecture((RCAN,), rcan.VARIANTS, rcan.infer_config, rcan.rename_keys),
+    "rlfn": Architecture((RLFN,), rlfn.VARIANTS, rlfn.infer_config),
     "rrdbnet": Architecture((RRDBNet,), rrdbnet.VARIANTS, rrdbnet.infer_config, rrdbnet.rename_keys),
     "srvgg": Architecture((SRVGGNetCompact,), srvgg.VARIANTS, srvgg.infer_config),
     "unet_discriminator": Architecture(
@@ -149,6 +167,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "guided_diffusion": Architecture((GuidedUNet,), guided_diffusion.VARIANTS, guided_diffusion.infer_config),
     "sr3": Architecture((SR3UNet,), sr3.VARIANTS, sr3.infer_config, sr3.rename_keys),
     "palette": Architecture((PaletteUNet,), palette.VARIANTS, palette.infer_config, palette.rename_keys),
+    "dehazeformer": Architecture((DehazeFormer,), dehazeformer.VARIANTS, dehazeformer.infer_config),
+    "dmcnn": Architecture((DMCNN,), dmcnn.VARIANTS, dmcnn.infer_config),
     "retinexnet": Architecture((DecomNet, RelightNet, RetinexNet), retinexnet.VARIANTS, retinexnet.infer_config),
     "snr_aware": Architecture((SNRAware,), snr_aware.VARIANTS, snr_aware.infer_config),
     "zero_dce": Architecture((ZeroDCE, ZeroDCEPlusPlus), zero_dce.VARIANTS, zero_dce.infer_config),

@@ -1,8 +1,9 @@
-"""Functions on image tensors: resizing, colour, padding, tiles."""
+"""Functions on image tensors: resizing, colour, padding, tiles; noise schedules."""
 
 from restoralib.ops.color import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
 from restoralib.ops.pad import pad_to_multiple
 from restoralib.ops.resize import resize, resize_taps
+from restoralib.ops.schedules import sqrt_linear_betas
 from restoralib.ops.tile import blend_weights, core_spans, plan_tiles
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "resize_taps",
     "rgb_to_y",
     "rgb_to_ycbcr",
+    "sqrt_linear_betas",
     "ycbcr_to_rgb",
 ]

@@ -62,6 +62,11 @@ def _swinir(file: str, data: str, figures: str = "", measures: str = "psnr ssim"
     return Published(page, "Apache-2.0", "Apache-2.0", data, _figures(figures, measures) if figures else {})
 
 
+def _dehazeformer(data: str, figures: str) -> Published:
+    page = "github.com/IDKiro/DehazeFormer (README, Google Drive)"
+    return Published(page, "MIT", "MIT", data, _figures(figures))
+
+
 def _mprnet(folder: str, data: str, figures: str) -> Published:
     page = f"github.com/swz30/MPRNet ({folder}/pretrained_models/README.md, Google Drive)"
     licence = "LicenseRef-MPRNet-Academic"
@@ -115,6 +120,21 @@ def _restormer(file: str, data: str, figures: str, measures: str = "psnr ssim") 
     return Published(page, licence, licence, data, _figures(figures, measures), "for academic use, not for commercial use")
 
 
+def _edsr(file: str, figures: str) -> Published:
+    page = f"github.com/sanghyun-son/EDSR-PyTorch (README, {file}.pt)"
+    return Published(page, "MIT", "MIT", "DIV2K", _figures(figures))
+
+
+def _rcan(scale: int, figures: str) -> Published:
+    page, terms = f"github.com/yulunzhang/RCAN (README, RCAN_BIX{scale}.pt)", "its authors state none; ask before commercial use"
+    return Published(page, _UNKNOWN, _UNKNOWN, "DIV2K", _figures(figures), terms)
+
+
+def _rlfn(file: str, figures: str = "") -> Published:
+    page, terms = f"github.com/bytedance/RLFN (model_zoo/{file}.pth)", "its authors state none; ask before commercial use"
+    return Published(page, _UNKNOWN, _UNKNOWN, "", _figures(figures) if figures else {}, terms)
+
+
 def _esrgan(file: str, data: str, figures: str = "") -> Published:
     page = f"github.com/xinntao/ESRGAN (README, Google Drive, {file}.pth)"
     return Published(page, "Apache-2.0", "Apache-2.0", data, _figures(figures) if figures else {})
@@ -131,6 +151,16 @@ def _diffir(data: str = "", figures: str = "") -> Published:
 
 _BASICSR = "github.com/XPixelGroup/BasicSR (docs/ModelZoo.md)"
 _DF2K_OST = "DF2K (DIV2K, Flickr2K), OST"
+_RCAN = {
+    2: "Set5 38.27/0.9614, Set14 34.12/0.9216, BSD100 32.41/0.9027, Urban100 33.34/0.9384, Manga109 39.44/0.9786",
+    3: "Set5 34.74/0.9299, Set14 30.65/0.8482, BSD100 29.32/0.8111, Urban100 29.09/0.8702, Manga109 34.44/0.9499",
+    4: "Set5 32.63/0.9002, Set14 28.87/0.7889, BSD100 27.77/0.7436, Urban100 26.82/0.8087, Manga109 31.22/0.9173",
+    8: "Set5 27.31/0.7878, Set14 25.23/0.6511, BSD100 24.98/0.6058, Urban100 23.00/0.6452, Manga109 25.24/0.8029",
+}
+_RLFN = {
+    2: "Set5 38.07/0.9607, Set14 33.72/0.9187, BSD100 32.22/0.9000, Urban100 32.33/0.9299",
+    4: "Set5 32.24/0.8952, Set14 28.62/0.7813, BSD100 27.60/0.7364, Urban100 26.17/0.7877",
+}
 _RRDB_PSNR = "Set5 32.73/0.9011, Set14 28.99/0.7917, BSD100 27.85/0.7455, Urban100 27.03/0.8153, Manga109 31.66/0.9196"
 _LEFTTHOMAS = "github.com/leftthomas/SRGAN (epochs/netG_epoch_{}_100.pth)"
 _SGRVINOD = "github.com/sgrvinod/a-PyTorch-Tutorial-to-Super-Resolution (README; whole pickled networks, to be converted)"
@@ -203,6 +233,20 @@ _PRENET = {
     ("prn_r", "PRN6_r"): ("27.43/0.874", "36.11/0.973", "31.31/0.937"),
 }
 
+_HAZE = {  # data of training and of the figures, by the folder of the weights
+    "indoor": ("RESIDE ITS", "SOTS indoor"),
+    "outdoor": ("RESIDE OTS", "SOTS outdoor"),
+    "reside6k": ("RESIDE-6K", "RESIDE-6K"),
+    "rshaze": ("RS-Haze", "RS-Haze"),
+}
+_DEHAZEFORMER = {
+    "t": "35.15/0.989 33.71/0.982 30.36/0.973 39.11/0.968",
+    "s": "36.82/0.992 34.36/0.983 30.62/0.976 39.57/0.970",
+    "b": "37.84/0.994 34.95/0.984 31.45/0.980 39.87/0.971",
+    "m": "38.46/0.994 34.29/0.983 30.89/0.977 39.71/0.971",
+    "l": "40.05/0.996",
+}
+
 PUBLISHED: dict[str, Published] = {
     "srcnn_x2": _yjn870("SRCNN-pytorch (README)", "Set5 36.65"),
     "srcnn_x3": _yjn870("SRCNN-pytorch (README)", "Set5 33.29"),
@@ -259,6 +303,16 @@ PUBLISHED: dict[str, Published] = {
         for (color, quality), row in _SWINIR_JPEG.items()
         for file in ["006_CAR" if color == "gray" else "006_colorCAR"]
     },
+    "edsr_baseline_x2": _edsr("edsr_baseline_x2", "DIV2K 34.61"),
+    "edsr_baseline_x3": _edsr("edsr_baseline_x3", "DIV2K 30.92"),
+    "edsr_baseline_x4": _edsr("edsr_baseline_x4", "DIV2K 28.95"),
+    "edsr_x2": _edsr("edsr_x2", "DIV2K 35.03"),
+    "edsr_x3": _edsr("edsr_x3", "DIV2K 31.26"),
+    "edsr_x4": _edsr("edsr_x4", "DIV2K 29.25"),
+    **{f"rcan_x{scale}": _rcan(scale, row) for scale, row in _RCAN.items()},
+    **{f"rlfn_x{scale}": _rlfn(f"rlfn_x{scale}", row) for scale, row in _RLFN.items()},
+    **{f"rlfn_s_x{scale}": _rlfn(f"rlfn_s_x{scale}") for scale in (2, 4)},
+    "rlfn_ntire_x4": _rlfn("rlfn_ntire_x4"),
     "esrgan_x4": _esrgan("RRDB_ESRGAN_x4", _DF2K_OST),
     "esrgan_psnr_x4": _esrgan("RRDB_PSNR_x4", "DF2K (DIV2K, Flickr2K)", _RRDB_PSNR),
     "realesrgan_x4plus": _realesrgan("RealESRGAN_x4plus", _DF2K_OST),
@@ -338,6 +392,28 @@ PUBLISHED: dict[str, Published] = {
         "MIT",
         "CelebA-HQ",
         _figures("centre mask 5.7873/3.0705, irregular mask 5.4026/3.1221", "fid is"),
+    ),
+    **{
+        f"dehazeformer_{size}_{folder}": _dehazeformer(data, f"{test} {values}")
+        for size, row in _DEHAZEFORMER.items()
+        for (folder, (data, test)), values in zip(_HAZE.items(), row.split(), strict=False)
+    },
+    **{
+        f"dehazeformer_{size}": Published(
+            "github.com/IDKiro/DehazeFormer (a size of the authors' code)",
+            "MIT",
+            _UNKNOWN,
+            terms="no weights and no figures of this size are known here; ask its authors",
+        )
+        for size in ("d", "w")
+    },
+    "dmcnn": Published(
+        "github.com/ZhengJun-AI/MoirePhotoRestoration-MCNN (a port; its whole pickled network has to be converted)",
+        _UNKNOWN,
+        _UNKNOWN,
+        "TIP2018",
+        _figures("TIP2018 26.77/0.871"),
+        "no licence of the port is known here; ask before commercial use",
     ),
     "retinexnet_lol": _retinexnet("Decom/9200.tar and ckpts/Relight/9200.tar"),
     "retinexnet_lol_decom": _retinexnet("Decom/9200.tar"),

@@ -11,6 +11,7 @@ from torch import nn
 from restoralib import archs
 
 RRDB = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 12, "num_block": 2, "num_grow_ch": 32}
+RCAN = {"n_resgroups": 2, "n_resblocks": 2, "n_feats": 8, "reduction": 2, "scale": 2}
 COMPACT = {"num_feat": 8, "num_conv": 3, "act_type": "prelu"}
 # class -> configurations that spandrel recognises from the weights; it gets what our class gets, and gives the same.
 SPANDREL = [
@@ -18,10 +19,16 @@ SPANDREL = [
     ("RRDBNet", RRDB | {"scale": 2}),
     ("RRDBNet", RRDB | {"scale": 1}),
     ("RRDBNet", RRDB | {"num_in_ch": 1, "num_out_ch": 1, "num_feat": 20, "num_block": 1}),
+    ("RCAN", RCAN),
+    ("RCAN", RCAN | {"n_resgroups": 1, "n_resblocks": 3, "n_feats": 12, "reduction": 4, "scale": 3}),
+    ("RCAN", RCAN | {"n_feats": 6, "scale": 8}),
     ("SRVGGNetCompact", COMPACT),
     ("SRVGGNetCompact", COMPACT | {"upscale": 2, "num_feat": 20}),
     ("SRVGGNetCompact", COMPACT | {"upscale": 1, "num_conv": 1}),
 ]
+
+
+MPRNET = {"n_feat": 8, "scale_unetfeats": 4, "scale_orsnetfeats": 6, "num_cab": 2, "reduction": 2}
 
 
 def with_random_weights(net):
@@ -43,5 +50,20 @@ def test_spandrel_gives_the_same(name, config, size):
         theirs = spandrel.ModelLoader().load_from_state_dict(dict(ours.state_dict())).model.double().eval()
     image = torch.rand(2, ours.spec.in_channels, *size, dtype=torch.float64)
     with torch.inference_mode():
-        expected, result = theirs(image), ours(image)
+        expected, result = theirs(image.clone()), ours(image)  # some change their input
     assert ((result - expected).abs().max() / expected.abs().max()).item() <= 1e-10
+
+
+@pytest.mark.parametrize("change", [{}, {"bias": True, "kernel_size": 5, "reduction": 3}, {"in_c": 1, "out_c": 1}])
+@pytest.mark.parametrize("size", [(16, 24), (40, 8)])
+def test_spandrel_extra_arches_gives_the_same_mprnet(change, size):
+    peer = pytest.importorskip("spandrel_extra_arches.architectures.MPRNet")
+    ours = with_random_weights(archs.MPRNet(**MPRNET | change))
+    theirs = peer.MPRNet(**MPRNET | change).double()
+    theirs.load_state_dict(ours.state_dict())
+    assert list(theirs.state_dict()) == list(ours.state_dict())
+    assert sum(p.numel() for p in theirs.parameters()) == sum(p.numel() for p in ours.parameters())
+    image = torch.rand(2, ours.spec.in_channels, *size, dtype=torch.float64)
+    with torch.inference_mode():
+        stages = zip(ours.train()(image), theirs(image), strict=True)
+    assert max(((result - expected).abs().max() / expected.abs().max()).item() for result, expected in stages) <= 1e-10

@@ -50,8 +50,8 @@ from restoralib.archs.nafnet import Baseline, BaselineLocal, NAFNet, NAFNetLocal
 from restoralib.archs.palette import PaletteUNet
 from restoralib.archs.prenet import PRN, PReNet, PReNet_r, PRN_r
 from restoralib.archs.promptir import PromptIR
-from restoralib.archs.refusion import ConditionalNAFNet
 from restoralib.archs.rcan import RCAN
+from restoralib.archs.refusion import ConditionalNAFNet
 from restoralib.archs.restormer import Restormer
 from restoralib.archs.retinexnet import DecomNet, RelightNet, RetinexNet
 from restoralib.archs.rlfn import RLFN
@@ -72,9 +72,9 @@ __all__ = [
     "DMCNN",
     "EDSR",
     "FSRCNN",
+    "PRN",
     "RCAN",
     "RLFN",
-    "PRN",
     "SRCNN",
     "VARIANTS",
     "Architecture",

@@ -1,6 +1,6 @@
 """Building blocks that networks share; each can be imported and used alone."""
 
-from restoralib.blocks.channel_attention import SCA, ChannelAttention
+from restoralib.blocks.channel_attention import SCA, CALayer, ChannelAttention
 from restoralib.blocks.embedding import FourierEmbedding, SinusoidalMLP, TimeEmbedding, sinusoidal_embedding, times_of
 from restoralib.blocks.gates import SimpleGate
 from restoralib.blocks.linear_attention import (
@@ -10,6 +10,7 @@ from restoralib.blocks.linear_attention import (
     relu_linear_attention,
     update_linear_state,
 )
+from restoralib.blocks.mean_shift import MeanShift
 from restoralib.blocks.naf import NAFBlock
 from restoralib.blocks.norm import BiasFreeLayerNorm, GainLayerNorm, LayerNorm2d, WithBiasLayerNorm
 from restoralib.blocks.pixel_attention import AttentionBlock, pixel_attention
@@ -47,6 +48,7 @@ __all__ = [
     "STL",
     "AttentionBlock",
     "BiasFreeLayerNorm",
+    "CALayer",
     "ChannelAttention",
     "ChannelGram",
     "FourierEmbedding",
@@ -58,6 +60,7 @@ __all__ = [
     "LinearAttention",
     "LinearState",
     "LocalMean",
+    "MeanShift",
     "NAFBlock",
     "NearestUpsample",
     "PixelShuffleDirect",

@@ -54,3 +54,31 @@ class ChannelAttention(_ChannelWeights):
             nn.Conv2d(width, channels, 1, bias=bias),
             nn.Sigmoid(),
         )
+
+
+class CALayer(nn.Module):
+    """`ChannelAttention` with the keys of RCAN's authors: weights lie under `conv_du.0` and `conv_du.2`.
+
+    Zhang et al. (arXiv:1807.02758, Fig. 3).
+
+    Args:
+        channels: channels in and out.
+        reduction: channels divided by this are the bottleneck's width.
+        bias: whether the convolutions have biases.
+        pool: what takes the mean.
+
+    Shapes: (b, c, h, w) -> (b, c, h, w).
+    """
+
+    def __init__(self, channels: int, reduction: int = 16, bias: bool = True, pool: nn.Module | None = None) -> None:
+        super().__init__()
+        self.avg_pool = GlobalMean() if pool is None else pool
+        self.conv_du = nn.Sequential(
+            nn.Conv2d(channels, channels // reduction, 1, bias=bias),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels // reduction, channels, 1, bias=bias),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.conv_du(self.avg_pool(x))

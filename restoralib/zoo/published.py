@@ -126,7 +126,8 @@ def _edsr(file: str, figures: str) -> Published:
 
 
 def _rcan(scale: int, figures: str) -> Published:
-    page, terms = f"github.com/yulunzhang/RCAN (README, RCAN_BIX{scale}.pt)", "its authors state none; ask before commercial use"
+    page = f"github.com/yulunzhang/RCAN (README, RCAN_BIX{scale}.pt)"
+    terms = "its authors state none; ask before commercial use"
     return Published(page, _UNKNOWN, _UNKNOWN, "DIV2K", _figures(figures), terms)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from restoralib.blocks import SCA, ChannelAttention
+from restoralib.blocks import SCA, CALayer, ChannelAttention
 
 
 def test_sca_is_one_linear_map_of_the_means():
@@ -22,7 +22,15 @@ def test_channel_attention_is_a_bottleneck_of_the_means(bias):
     torch.testing.assert_close(block(x), x * weights[:, :, None, None])
 
 
-@pytest.mark.parametrize("cls", [SCA, ChannelAttention])
+def test_rcans_layer_is_the_same_under_other_keys():
+    ours, theirs = ChannelAttention(8, reduction=4), CALayer(8, reduction=4)
+    names = {"1.": "conv_du.0.", "3.": "conv_du.2."}
+    theirs.load_state_dict({names[key[:2]] + key[2:]: value for key, value in ours.state_dict().items()})
+    x = torch.randn(2, 8, 3, 4)
+    assert torch.equal(theirs(x), ours(x))
+
+
+@pytest.mark.parametrize("cls", [SCA, ChannelAttention, lambda channels, pool: CALayer(channels, 2, pool=pool)])
 def test_another_pool_takes_the_place_of_the_global_mean(cls):
     block, x = cls(4, pool=nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)), torch.randn(1, 4, 6, 6)
     far = x.clone()

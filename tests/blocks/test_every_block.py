@@ -70,6 +70,8 @@ class WithTime(nn.Module):
 
 CASES = {
     "SCA": same(lambda: blocks.SCA(8)),
+    "CALayer": same(lambda: blocks.CALayer(8, reduction=2)),
+    "MeanShift": same(lambda: blocks.MeanShift(1.0), 3),
     "ChannelAttention": same(lambda: blocks.ChannelAttention(8)),
     "LayerNorm2d": same(lambda: blocks.LayerNorm2d(8)),
     "LocalMean": same(lambda: blocks.LocalMean((2, 2))),

@@ -59,7 +59,9 @@ class UNetBody(nn.Module):
     ) -> None:
         """Make the layers; arguments as those of `GuidedUNet`."""
         widths = [int(factor * model_channels) for factor in channel_mult]
-        if not widths or num_res_blocks < 0 or any(width < 32 or width % 32 for width in widths):
+        if num_res_blocks < 0:
+            raise ValueError(f"num_res_blocks should be at least 0, got {num_res_blocks}")
+        if not widths or any(width < 32 or width % 32 for width in widths):
             raise ValueError(
                 f"every level should be a multiple of 32 channels wide, got {widths} "
                 f"from {model_channels} channels times {list(channel_mult)}"

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from restoralib.blocks import FourierEmbedding, TimeEmbedding, sinusoidal_embedding
+from restoralib.blocks import FourierEmbedding, SinusoidalMLP, TimeEmbedding, sinusoidal_embedding, times_of
 
 
 def written_out(t: float, channels: int, divisor: int, sine_first: bool) -> list[float]:
@@ -50,6 +50,26 @@ def test_time_embedding_is_two_layers_on_the_sinusoid():
     expected = (hidden * torch.sigmoid(hidden)) @ block[2].weight.T + block[2].bias
     torch.testing.assert_close(block(t), expected)
     assert block.state_dict().keys() == {"0.weight", "0.bias", "2.weight", "2.bias"}
+
+
+def test_layers_behind_a_sinusoid_are_counted_from_1():
+    block, t = (
+        SinusoidalMLP(6, torch.nn.Linear(6, 8), torch.nn.GELU(), torch.nn.Linear(8, 4), endpoint=True),
+        torch.tensor([0.5]),
+    )
+    assert list(block.state_dict()) == ["1.weight", "1.bias", "3.weight", "3.bias"]
+    hidden = block[0](sinusoidal_embedding(t, 6, endpoint=True))
+    torch.testing.assert_close(block(t), block[2](torch.nn.functional.gelu(hidden)))
+    with pytest.raises(ValueError, match="even and at least 4, got 2"):
+        SinusoidalMLP(2, torch.nn.Linear(2, 2), endpoint=True)
+
+
+def test_times_of_a_batch_are_one_or_one_each():
+    image = torch.zeros(2, 3, 4, 5)
+    assert times_of(image, 3).tolist() == [3] and times_of(image, 0.5).tolist() == [0.5]
+    assert times_of(image, torch.tensor([[1], [2]])).tolist() == [1, 2]
+    with pytest.raises(ValueError, match="level should hold one value, or one for each of 2 images, got 3"):
+        times_of(image, torch.zeros(3), "level")
 
 
 @pytest.mark.parametrize("learned", [True, False])

@@ -1,8 +1,8 @@
 """One benchmark a network in a published configuration, random weights."""
 
 import pytest
-import torch
 
+from restoralib.archs import example_inputs
 from restoralib.zoo import create_model, model_info
 
 SIDES = {
@@ -27,6 +27,11 @@ SIDES = {
     "diffir_gopro": 128,
     "dehazeformer_t_indoor": 128,
     "dmcnn": 128,
+    "irsde_derain_rain100h": 64,
+    "refusion": 64,
+    "adm_ffhq_10m": 64,
+    "sr3_faces_16_128": 64,
+    "palette_inpainting_celebahq": 64,
     "retinexnet_lol": 64,
     "snr_aware_lolv1": 64,
     "zero_dce": 128,
@@ -38,6 +43,5 @@ SIDES = {
 def test_network(name, timed):
     side = SIDES[name]
     net = create_model(name)
-    channels = net.spec.in_channels
-    timed(net, torch.rand(1, channels, side, side), pixels=side**2)
+    timed(net, *example_inputs(net.spec, (side, side)), pixels=side**2)
     assert model_info(name).parameters == sum(p.numel() for p in net.parameters())

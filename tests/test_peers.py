@@ -67,3 +67,18 @@ def test_spandrel_extra_arches_gives_the_same_mprnet(change, size):
     with torch.inference_mode():
         stages = zip(ours.train()(image), theirs(image), strict=True)
     assert max(((result - expected).abs().max() / expected.abs().max()).item() for result, expected in stages) <= 1e-10
+
+
+@pytest.mark.slow
+def test_deepinv_gives_the_same_prior_of_faces():
+    peer = pytest.importorskip("deepinv.models", exc_type=ImportError)
+    torch.manual_seed(0)
+    theirs = peer.DiffUNet(pretrained=None).eval()
+    for parameter in theirs.parameters():
+        nn.init.normal_(parameter, std=0.05)
+    ours = archs.GuidedUNet(**archs.VARIANTS["adm_ffhq_10m"].config).eval()
+    ours.load_state_dict({key: value for key, value in theirs.state_dict().items() if not key.endswith("alphas_cumprod")})
+    image, time = torch.randn(1, 3, 64, 32), torch.tensor([321.0])
+    with torch.inference_mode():
+        expected, result = theirs.forward_diffusion(image, time), ours(image, time)
+    assert ((result - expected).abs().max() / expected.abs().max()).item() <= 1e-5  # theirs is float32 alone

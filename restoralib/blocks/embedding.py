@@ -174,8 +174,8 @@ def times_of(image: Tensor, times: Tensor | float, name: str = "time") -> Tensor
         ValueError: there are neither one nor b values.
     """
     vector = torch.as_tensor(times, device=image.device).reshape(-1)
-    if len(vector) not in (1, len(image)):
-        raise ValueError(f"{name} should hold one value, or one for each of {len(image)} images, got {len(vector)}")
+    if vector.shape[0] not in (1, image.shape[0]):
+        raise ValueError(f"{name} should hold one value, or one for each of {image.shape[0]} images, got {vector.shape[0]}")
     return vector
 
 

@@ -28,8 +28,8 @@ class PaletteUNet(UNetBody):
         inner_channel: unit of the widths, even.
         out_channel: channels of the result.
         res_blocks: residual blocks of each level; the decoder has one more.
-        attn_res: factors of halving (1, 2, 4 …), not sides, at which there is attention. The middle always has it, in the
-            published configuration alone: 16 is a factor that four levels do not reach.
+        attn_res: factors of halving (1, 2, 4 …), not sides, at which there is attention. The middle always has it; nothing
+            else has in the published configuration, whose four levels do not reach its factor, 16.
         dropout: in the residual blocks.
         channel_mults: width of each level in units of `inner_channel`; whole multiples of 32 channels.
         conv_resample, use_checkpoint, use_fp16: as for `GuidedUNet`.

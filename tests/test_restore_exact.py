@@ -6,7 +6,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from restoralib.archs import FSRCNN, SRCNN, Baseline, MSRResNet, NAFNet, NAFNetLocal, PlainNet, Restormer, SRResNet, SwinIR
+from restoralib.archs import (
+    FSRCNN,
+    SRCNN,
+    Baseline,
+    DehazeFormer,
+    MSRResNet,
+    NAFNet,
+    NAFNetLocal,
+    PlainNet,
+    Restormer,
+    SRResNet,
+    SwinIR,
+)
 from restoralib.archs.spec import NetSpec
 from restoralib.restoration import OutOfMemory, restore
 from restoralib.restoration.exact import make_exact
@@ -36,6 +48,14 @@ GLOBAL = {
     "NAFNet": lambda: NAFNet(width=4, enc_blk_nums=(1, 1), middle_blk_num=1, dec_blk_nums=(1, 1)),
     "Baseline": lambda: Baseline(width=4, enc_blk_nums=(1,), middle_blk_num=1, dec_blk_nums=(1,), dw_expand=1, ffn_expand=2),
     "Restormer": lambda: Restormer(dim=2, num_blocks=(1, 1, 1, 1), num_refinement_blocks=1, heads=(1, 2, 2, 2)),
+    # Pads to multiples of 4, but its windows need tiles on a grid of 16.
+    "DehazeFormer": lambda: DehazeFormer(
+        window_size=4,
+        embed_dims=(4, 8, 8, 8, 4),
+        depths=(1, 1, 2, 1, 1),
+        num_heads=(1, 2, 2, 1, 1),
+        attn_ratio=(0, 1, 1, 0, 0),
+    ),
 }
 
 

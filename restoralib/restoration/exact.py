@@ -9,8 +9,10 @@ sweeps, of which all but the last run half the network on average. It takes no m
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +27,11 @@ _STRIPS = (1 << 8, 1 << 11, 1 << 14)  # lengths in pixels of the images on which
 
 
 class _Found(Exception):
-    """Ends a pass with the statistic that it was made for."""
+    """Ends a pass with the statistic that it was made for, and the pixels that it is of."""
 
-    def __init__(self, statistic: Tensor) -> None:
+    def __init__(self, statistic: Tensor, pixels: int) -> None:
         self.statistic = statistic
+        self.pixels = pixels
 
 
 @dataclass
@@ -37,18 +40,22 @@ class Sweep:
 
     Args:
         known: values for the whole image of the first reductions.
-        core: the part of the tile over which the next one is taken, as (start, stop, length) of rows and of columns; None to
-            take it over everything and go on.
+        core: the part of the tile over which the next one is taken, as (start, stop) in pixels of rows and of columns, stop
+            None for all that the network has there, its padding included; None to take it over everything and go on.
         called: reductions so far in this pass.
+        side: of the image of this pass, the longer one.
+        resolutions: pixels of each reduction's map for one of the image, measured where the network pads nothing.
     """
 
     known: list[Tensor] = field(default_factory=list)
-    core: tuple[tuple[int, int, int], ...] | None = None
+    core: tuple[tuple[int, int | None], ...] | None = None
     called: int = 0
+    side: int = 0
+    resolutions: list[Fraction] = field(default_factory=list)
 
-    def restart(self, *_: object) -> None:
+    def restart(self, _: nn.Module, images: tuple[Tensor, ...]) -> None:
         """Begin a pass."""
-        self.called = 0
+        self.called, self.side = 0, max(images[0].shape[-2:])
 
     def reduce(self, reduction: GlobalReduction, x: Tensor) -> Tensor:
         """The known value, or that of the tile."""
@@ -57,14 +64,17 @@ class Sweep:
             value = self.known[self.called - 1].to(x.device)
             return value.repeat(len(x) // len(value), *[1] * (value.ndim - 1))
         if self.core is None:
+            if self.called > len(self.resolutions):
+                self.resolutions.append(Fraction(max(x.shape[-2:]), self.side))
             self.known.append(reduction(x))
             return self.known[-1]
-        for axis, (start, stop, length) in zip((-2, -1), self.core, strict=True):
-            size = x.shape[axis]
-            if start * size % length or stop * size % length:
-                raise ValueError(f"exact=True cannot split a feature map of {size} for {length} pixels; use tile=None")
-            x = x.narrow(axis, start * size // length, (stop - start) * size // length)
-        raise _Found(reduction(x))
+        resolution = self.resolutions[self.called - 1]
+        for axis, (start, stop) in zip((-2, -1), self.core, strict=True):
+            begin, end = start * resolution, x.shape[axis] if stop is None else stop * resolution
+            if begin.denominator > 1 or end.denominator > 1:
+                raise ValueError(f"exact=True cannot split feature maps of {resolution} times the image; use tile=None")
+            x = x.narrow(axis, int(begin), int(end - begin))
+        raise _Found(reduction(x), math.prod(x.shape[-2:]))
 
 
 class _Gathered(nn.Module):
@@ -102,7 +112,7 @@ class Exact:
             return advance(self.reductions, "statistics")
         multiple = self.network.spec.multiple
         rows, columns = (
-            [(span, _core(span, core, multiple)) for span, core in zip(spans, core_spans(spans, multiple), strict=True)]
+            [(span, _core(span, core)) for span, core in zip(spans, core_spans(spans, multiple), strict=True)]
             for spans in (plan.rows, plan.columns)
         )
         for _ in range(self.reductions):
@@ -112,9 +122,8 @@ class Exact:
                 try:
                     self.network(image[..., top:bottom, left:right], noise)
                 except _Found as found:
-                    count = (vertical[1] - vertical[0]) * (horizontal[1] - horizontal[0])
-                    total = total + found.statistic.to("cpu", torch.float64) * count
-                    pixels, dtype = pixels + count, found.statistic.dtype
+                    total = total + found.statistic.to("cpu", torch.float64) * found.pixels
+                    pixels, dtype = pixels + found.pixels, found.statistic.dtype
                 advance(1, "statistics")
             self.sweep.known.append((total / pixels).to(dtype))
 
@@ -137,7 +146,7 @@ def make_exact(network: Network) -> Exact:
         )
     probe = Sweep()
     reach = _measure_reach(_gathered(private_copy(model, torch.device("cpu"), torch.float32), probe), probe, network.spec)
-    sweep = Sweep()
+    sweep = Sweep(resolutions=probe.resolutions)
     form = replace(network, model=_gathered(private_copy(model, network.device, network.full), sweep))
     return Exact(form, reach, len(probe.known), sweep)
 
@@ -151,11 +160,9 @@ def _gathered(model: nn.Module, sweep: Sweep) -> nn.Module:
     return model
 
 
-def _core(span: Span, core: Span, multiple: int) -> tuple[int, int, int]:
-    """(start, stop, length) of a core within its tile; what the network pads to the last tile belongs to its core."""
-    length = span[1] - span[0]
-    padded = -(-length // multiple) * multiple
-    return core[0] - span[0], padded if core[1] == span[1] else core[1] - span[0], padded
+def _core(span: Span, core: Span) -> tuple[int, int | None]:
+    """A core within its tile; what the network pads to the last tile belongs to its core."""
+    return core[0] - span[0], None if core[1] == span[1] else core[1] - span[0]
 
 
 def _measure_reach(model: nn.Module, sweep: Sweep, spec: NetSpec) -> int:
@@ -168,7 +175,8 @@ def _measure_reach(model: nn.Module, sweep: Sweep, spec: NetSpec) -> int:
         ValueError: it spoils everything.
     """
     given = {"noise": torch.zeros(1, spec.noise)} if spec.noise else {}  # no number is drawn from the caller's generators
-    for length in _STRIPS:
+    for strip in _STRIPS:
+        length = strip + -strip % spec.multiple  # nothing is padded
         reach, cut = 0, length // 2 // spec.multiple * spec.multiple
         for axis in (-2, -1):
             image = torch.full((1, spec.in_channels, length, spec.multiple), 0.5)

@@ -73,14 +73,14 @@ def measure(name: str) -> Capability:
 
 
 def representatives() -> list[str]:
-    """The configurations that are measured: those with bundled weights, and the first of every class."""
+    """The configurations that are measured, cheap ones first: those with bundled weights, and the first of every class."""
     names = list_models(bundled=True)
     classes = {model_info(name).cls for name in names}
     for name, variant in VARIANTS.items():
         if variant.cls.__name__ not in classes:
             classes.add(variant.cls.__name__)
             names.append(name)
-    return names
+    return sorted(names, key=count_multiply_adds)
 
 
 def count_multiply_adds(name: str) -> int:

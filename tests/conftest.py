@@ -24,8 +24,13 @@ def pytest_generate_tests(metafunc):
     for name in metafunc.fixturenames:
         if name.endswith("_golden"):
             folder = metafunc.config.getoption("--goldens") / name.removesuffix("_golden")
-            files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.published.json")])
+            files = sorted([*folder.glob("*.safetensors"), *filter(stands_alone, folder.glob("*.json"))])
             metafunc.parametrize(name, [pytest.param(file, id=file.stem, marks=slow_if_large(file)) for file in files])
+
+
+def stands_alone(file):
+    """Whether a JSON file is a golden itself, rather than part of a .safetensors file: NAME.json, NAME.keys.json."""
+    return file.name.endswith(".published.json") or not file.with_name(f"{file.name.partition('.')[0]}.safetensors").exists()
 
 
 def slow_if_large(file):

@@ -95,10 +95,10 @@ def test_faults_are_told_in_a_line(measure):
 # The stored table
 
 
-def test_every_class_has_an_entry():
+def test_entries_are_of_models_that_are_there():
     classes = {cls.__name__ for entry in ARCHITECTURES.values() for cls in entry.classes}
-    published = {model_info(name).cls for name in list_models()}
-    assert {entry.cls for entry in stored.capabilities().values()} == classes & published
+    assert {entry.cls for entry in stored.capabilities().values()} <= classes
+    assert stored.capabilities().keys() <= set(list_models()) and {"NAFNet", "FSRCNN"} <= classes
     assert {"torch", "processor", "machine", "date"} <= stored.environment().keys()
 
 

@@ -11,6 +11,8 @@ from restoralib.archs import (
     dehazeformer,
     diffir,
     dmcnn,
+    dncnn,
+    drunet,
     edsr,
     fsrcnn,
     guided_diffusion,
@@ -40,6 +42,8 @@ from restoralib.archs import (
 from restoralib.archs.dehazeformer import DehazeFormer
 from restoralib.archs.diffir import DiffIRS1, DiffIRS2
 from restoralib.archs.dmcnn import DMCNN
+from restoralib.archs.dncnn import DnCNN
+from restoralib.archs.drunet import DRUNet
 from restoralib.archs.edsr import EDSR
 from restoralib.archs.fsrcnn import FSRCNN
 from restoralib.archs.guided_diffusion import GuidedUNet
@@ -82,10 +86,12 @@ __all__ = [
     "BaselineLocal",
     "ConditionalNAFNet",
     "ConditionalUNet",
+    "DRUNet",
     "DecomNet",
     "DehazeFormer",
     "DiffIRS1",
     "DiffIRS2",
+    "DnCNN",
     "GuidedUNet",
     "Inferred",
     "MPRNet",
@@ -146,6 +152,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "nafnet": Architecture((PlainNet, Baseline, BaselineLocal, NAFNet, NAFNetLocal), nafnet.VARIANTS, nafnet.infer_config),
     "swinir": Architecture((SwinIR,), swinir.VARIANTS, swinir.infer_config),
     "edsr": Architecture((EDSR,), edsr.VARIANTS, edsr.infer_config, edsr.rename_keys),
+    "dncnn": Architecture((DnCNN,), dncnn.VARIANTS, dncnn.infer_config),
+    "drunet": Architecture((DRUNet,), drunet.VARIANTS, drunet.infer_config),
     "rcan": Architecture((RCAN,), rcan.VARIANTS, rcan.infer_config, rcan.rename_keys),
     "rlfn": Architecture((RLFN,), rlfn.VARIANTS, rlfn.infer_config),
     "rrdbnet": Architecture((RRDBNet,), rrdbnet.VARIANTS, rrdbnet.infer_config, rrdbnet.rename_keys),

@@ -125,6 +125,10 @@ def _edsr(file: str, figures: str) -> Published:
     return Published(page, "MIT", "MIT", "DIV2K", _figures(figures))
 
 
+def _kair(file: str, data: str) -> Published:
+    return Published(f"github.com/cszn/KAIR (releases, {file}.pth)", "MIT", "MIT", data)
+
+
 def _rcan(scale: int, figures: str) -> Published:
     page = f"github.com/yulunzhang/RCAN (README, RCAN_BIX{scale}.pt)"
     terms = "its authors state none; ask before commercial use"
@@ -310,6 +314,12 @@ PUBLISHED: dict[str, Published] = {
     "edsr_x2": _edsr("edsr_x2", "DIV2K 35.03"),
     "edsr_x3": _edsr("edsr_x3", "DIV2K 31.26"),
     "edsr_x4": _edsr("edsr_x4", "DIV2K 29.25"),
+    **{f"dncnn_{sigma}": _kair(f"dncnn_{sigma}", "BSD400") for sigma in (15, 25, 50)},
+    **{name: _kair(name, "BSD500 and others") for name in ("dncnn_gray_blind", "dncnn_color_blind", "dncnn3")},
+    **{
+        name: _kair(name, "BSD, WED, DIV2K, Flickr2K")
+        for name in ("drunet_color", "drunet_gray", "drunet_deblocking_color", "drunet_deblocking_grayscale")
+    },
     **{f"rcan_x{scale}": _rcan(scale, row) for scale, row in _RCAN.items()},
     **{f"rlfn_x{scale}": _rlfn(f"rlfn_x{scale}", row) for scale, row in _RLFN.items()},
     **{f"rlfn_s_x{scale}": _rlfn(f"rlfn_s_x{scale}") for scale in (2, 4)},

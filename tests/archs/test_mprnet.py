@@ -9,14 +9,14 @@ from torch import nn
 
 from restoralib import restore
 from restoralib.archs.mprnet import CAB, VARIANTS, MPRNet, infer_config
+from restoralib.checkpoints import skeleton
 
 TINY = {"n_feat": 8, "scale_unetfeats": 4, "scale_orsnetfeats": 6, "num_cab": 2, "reduction": 2}
 WITH_BIAS = TINY | {"bias": True, "kernel_size": 5}
 
 
 def on_meta(config) -> MPRNet:
-    with torch.device("meta"):
-        return MPRNet(**config)
+    return skeleton(MPRNet, config)
 
 
 def tiny(config=TINY) -> MPRNet:
@@ -164,19 +164,20 @@ def test_patches_alone_make_tiles_differ():
     assert (whole - torch.cat((tile, whole[..., 48:, :]), -2))[..., 24:32, :].abs().max() > 1e-6
 
 
-@pytest.mark.parametrize("config", [TINY, WITH_BIAS])
-def test_any_size_compiles_in_one_graph(config):
-    net = tiny(config)
+@pytest.mark.slow
+def test_dynamic_sizes_compile_in_one_graph():
+    net = tiny(TINY | {"num_cab": 1})
     torch.compiler.reset()
     compiled = torch.compile(net, backend="eager", fullgraph=True, dynamic=True)
     with torch.inference_mode():
-        for size in ((16, 24), (21, 13), (40, 9)):
+        for size in ((21, 13), (13, 30)):
             torch.testing.assert_close(compiled(image(*size)), net(image(*size)))
 
 
-def test_random_configurations_come_back():
-    draw = random.Random(0)
-    for _ in range(200):
+@pytest.mark.parametrize("draws", [20, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_configurations_come_back(draws):
+    draw = random.Random(draws)
+    for _ in range(draws):
         reduction = draw.choice([1, 2, 4, 8])
         in_c = draw.choice([1, 3])
         config = {
@@ -195,7 +196,7 @@ def test_random_configurations_come_back():
 
 def test_any_reduction_gives_the_same_widths():
     draw = random.Random(0)
-    for _ in range(30):
+    for _ in range(10):
         n_feat = draw.randint(4, 40)
         config = TINY | {"n_feat": n_feat, "num_cab": 1, "reduction": draw.randint(1, n_feat)}
         state = on_meta(config).state_dict()

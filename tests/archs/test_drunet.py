@@ -1,0 +1,162 @@
+"""DRUNet; tests/test_peers.py holds it against other implementations."""
+
+import random
+
+import pytest
+import torch
+import torch.nn.functional as F
+from halo import measured_halo
+
+from restoralib import restore
+from restoralib.archs.drunet import SIGMA, VARIANTS, DRUNet, infer_config
+from restoralib.checkpoints import skeleton
+
+TINY = {"nc": (4, 6, 8, 10), "nb": 1}
+MODES = [(down, up) for down in ("strideconv", "avgpool") for up in ("convtranspose", "upconv", "pixelshuffle")]
+
+
+def on_meta(config) -> DRUNet:
+    return skeleton(DRUNet, config)
+
+
+def tiny(**config) -> DRUNet:
+    torch.manual_seed(0)
+    return DRUNet(**TINY | config).eval()
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "channels"),
+    [
+        ("drunet_color", 32_640_960, 3),
+        ("drunet_gray", 32_638_656, 1),
+        ("drunet_deblocking_color", 32_640_960, 3),
+        ("drunet_deblocking_grayscale", 32_638_656, 1),
+    ],
+)
+def test_published_variants(name, parameters, channels):
+    variant = VARIANTS[name]
+    net = on_meta(variant.config)
+    assert sum(parameter.numel() for parameter in net.parameters()) == parameters
+    assert len(net.state_dict()) == 2 + 3 + 3 + 2 * 7 * 4
+    assert infer_config(net.state_dict()).config == variant.config
+    assert set(variant.tasks) <= set(net.spec.tasks)
+    assert (net.spec.in_channels, net.spec.out_channels, net.spec.multiple, net.spec.halo) == (channels, channels, 8, 185)
+
+
+def test_the_level_is_a_channel_behind_the_image():
+    net, image = tiny(), torch.rand(2, 3, 16, 8)
+    blind = tiny(in_nc=4, out_nc=4)
+    state = net.state_dict()
+    blind.load_state_dict(state | {"m_tail.weight": torch.cat((state["m_tail.weight"], torch.zeros(1, 4, 3, 3)))})
+    with torch.inference_mode():
+        level = torch.tensor([0.1, 0.2])
+        stacked = torch.cat((image, level[:, None, None, None].expand(2, 1, 16, 8)), 1)
+        torch.testing.assert_close(net(image, sigma=level), blind(stacked)[:, :3])
+
+
+def test_the_level_is_a_number_a_vector_or_a_map():
+    net, image = tiny(), torch.rand(2, 3, 9, 13)
+    with torch.inference_mode():
+        expected = net(image, 0.25)
+        assert not torch.equal(net(image, 0.3), expected)
+        for sigma in (torch.tensor(0.25), torch.tensor([0.25]), torch.full((2,), 0.25), torch.full((2, 1, 9, 13), 0.25)):
+            assert torch.equal(net(image, sigma), expected)
+        torch.testing.assert_close(net(image, torch.tensor([0.25, 0.5]))[1:], net(image[1:], 0.5))
+        assert torch.equal(net(image), net(image, SIGMA)) and SIGMA == 25 / 255
+        ramp = torch.linspace(0, 1, 13).expand(1, 1, 9, 13)
+        assert not torch.equal(net(image, ramp), net(image, ramp.flip(-1)))
+        with pytest.raises(ValueError, match=r"sigma should be a number, \(b,\) or \(b, 1, h, w\), got shape \(2, 9\)"):
+            net(image, torch.rand(2, 9))
+
+
+def test_a_blind_network_takes_no_level():
+    net, image = tiny(in_nc=3), torch.rand(1, 3, 8, 8)
+    assert net(image).shape == image.shape
+    with pytest.raises(ValueError, match="this network is blind"):
+        net(image, 0.1)
+
+
+def test_restore_runs_it_at_the_default_level():
+    net, image = tiny(), torch.rand(3, 20, 12)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, 0.02, 0.02)
+    with torch.inference_mode():
+        torch.testing.assert_close(restore(image, net, tile=None), net(image[None])[0].clamp(0, 1))
+
+
+def test_pads_by_repetition():
+    net, image = tiny(), torch.rand(1, 3, 9, 17)
+    with torch.inference_mode():
+        torch.testing.assert_close(net(image), net(F.pad(image, (0, 7, 0, 7), mode="replicate"))[..., :9, :17])
+
+
+@pytest.mark.parametrize(("down", "up"), MODES)
+def test_halo_is_exact(down, up):
+    net = DRUNet(2, 1, (1, 1, 1, 1), 1, downsample_mode=down, upsample_mode=up)
+    assert measured_halo(net) == net.spec.halo
+
+
+def test_without_a_bias_it_scales_with_image_and_level():
+    net, image = tiny().double(), torch.rand(1, 3, 16, 16, dtype=torch.float64)
+    with torch.inference_mode():
+        torch.testing.assert_close(net(3 * image, 0.3), 3 * net(image, 0.1))
+
+
+def test_one_graph_serves_all_sizes():
+    net = tiny()
+    rows, columns = (torch.export.Dim(name, min=2, max=64) for name in ("rows", "columns"))
+    shapes = {"image": {2: 8 * rows, 3: 8 * columns}}
+    exported = torch.export.export(net, (torch.rand(1, 3, 24, 32),), dynamic_shapes=shapes, strict=False).module()
+    for size in ((16, 40), (64, 24)):
+        image = torch.rand(1, 3, *size)
+        with torch.no_grad():
+            torch.testing.assert_close(exported(image), net(image))
+
+
+def test_random_configurations_come_back():
+    draw = random.Random(0)
+    for _ in range(200):
+        out_nc = draw.randint(1, 4)
+        down, up = draw.choice(MODES)
+        config = {
+            "in_nc": out_nc + draw.randint(0, 1),
+            "out_nc": out_nc,
+            "nc": tuple(draw.randint(1, 40) for _ in range(4)),
+            "nb": draw.randint(1, 4),
+            "act_mode": "R",
+            "downsample_mode": down,
+            "upsample_mode": up,
+        }
+        assert infer_config(on_meta(config).state_dict()).config == config
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"m_head.weight": torch.zeros(4, 6, 3, 3)},
+        {"m_head.weight": torch.zeros(4)},
+        {"m_tail.weight": torch.zeros(0, 4, 3, 3)},
+        {"m_body.res.0.weight": torch.zeros(())},
+        {"m_down1.0.trans_block.ln1.weight": torch.zeros(4)},  # SCUNet
+        {"extra": torch.zeros(1)},
+    ],
+)
+def test_other_networks_are_not_taken_for_it(change):
+    assert infer_config(on_meta(TINY).state_dict() | change) is None
+    assert infer_config({}) is None
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"in_nc": 6}, "in_nc should be out_nc . 1, or out_nc for a blind network, got 6 and 3"),
+        ({"nc": (1, 2, 3)}, "nc should be four positive numbers"),
+        ({"nb": 0}, "nb at least 1"),
+        ({"act_mode": "BR"}, "act_mode should be one of R, L, got 'BR'"),
+        ({"downsample_mode": "maxpool"}, "downsample_mode should be one of strideconv, avgpool, got 'maxpool'"),
+        ({"upsample_mode": "bilinear"}, "upsample_mode should be one of convtranspose, upconv, pixelshuffle"),
+    ],
+)
+def test_impossible_arguments_are_named(config, message):
+    with pytest.raises(ValueError, match=message):
+        DRUNet(**config)

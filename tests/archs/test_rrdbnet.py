@@ -147,6 +147,7 @@ def test_gradients_are_right(scale):
     assert torch.autograd.gradcheck(lambda *_: net(image), (image, *net.parameters()), fast_mode=True)
 
 
+@pytest.mark.slow
 def test_compiles_with_dynamic_sizes_and_is_exported():
     torch.compiler.reset()
     net = RRDBNet(**TINY | {"num_block": 1}, scale=2).eval()

@@ -102,6 +102,18 @@ SMOOTH = {"SNRAware"}
 DRAWS: set[str] = {"DiffIRS2"}
 # Layers that a network only carries because its checkpoints have them.
 IDLE = {"PromptIR": ("chnl_reduce", "reduce_noise_channel")}
+# Networks that torch.compile takes seconds for.
+LONG_TO_TRACE = {
+    "PromptIR",
+    "Restormer",
+    "DiffIRS1",
+    "DiffIRS2",
+    "SNRAware",
+    "MPRNet",
+    "DehazeFormer",
+    "PaletteUNet",
+    "GuidedUNet",
+}
 # Networks that torch.compile does not take in one graph, and why.
 BREAKS: dict[str, str] = {}
 PARAMETERS = {  # one name of each published configuration
@@ -372,7 +384,7 @@ def test_bfloat16_autocast_stays_finite(name):
         assert all(output.isfinite().all() for output in outputs_of(net, inputs))
 
 
-@every_class
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG_TO_TRACE)) for name in TINY])
 def test_compiles_in_one_graph(name):
     if name in BREAKS:
         pytest.skip(BREAKS[name])

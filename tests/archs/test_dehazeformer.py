@@ -203,6 +203,7 @@ def test_the_grid_is_that_of_the_windows():
     assert spec(depths=[4, 4, 4, 2, 2], attn_ratio=[0, 0.5, 1, 0, 0]).tasks == ("dehaze",) and spec(window_size=7).tasks == ()
 
 
+@pytest.mark.slow
 def test_random_configurations_come_back():
     draw = random.Random(0)
     for _ in range(200):

@@ -256,6 +256,7 @@ def test_values_that_are_no_such_schedule_tell_only_its_length(betas):
     assert told.config["timesteps"] == len(betas) and set(told.assumed) == {"linear_start", "linear_end"}
 
 
+@pytest.mark.slow
 def test_random_configurations_come_back():
     draw = random.Random(0)
     for _ in range(200):

@@ -87,6 +87,7 @@ def draw_config(draw):
     }
 
 
+@pytest.mark.slow
 def test_random_configurations_come_back():
     draw = random.Random(0)
     for number in range(200):

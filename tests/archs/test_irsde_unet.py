@@ -34,6 +34,7 @@ def test_published_variants(name):
     assert net.spec.role == "denoiser" and net.spec.inputs == ("image", "condition", "time")
 
 
+@pytest.mark.slow
 def test_random_configurations_come_back():
     draw = random.Random(0)
     for _ in range(200):

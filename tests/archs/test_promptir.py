@@ -125,6 +125,7 @@ def test_a_checkpoint_of_the_authors_training_is_read(tmp_path):
     assert isinstance(loaded, PromptIR) and torch.equal(loaded(image), net(image))
 
 
+@pytest.mark.slow
 def test_random_configurations_come_back():
     draw = random.Random(0)
     for _ in range(200):

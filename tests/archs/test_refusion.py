@@ -31,6 +31,7 @@ def test_published_variant():
     assert net.spec.role == "denoiser" and net.spec.inputs == ("image", "condition", "time") and net.spec.multiple == 16
 
 
+@pytest.mark.slow
 def test_random_configurations_come_back():
     draw = random.Random(0)
     for _ in range(200):

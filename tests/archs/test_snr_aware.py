@@ -138,6 +138,7 @@ def test_a_file_can_be_loaded_for_whole_patches(tmp_path):
         torch.testing.assert_close(net(image), network(16)(image))
 
 
+@pytest.mark.slow
 def test_random_configurations_come_back():
     draw = random.Random(0)
     others = {"nframes": 3, "groups": 4, "center": 2, "predeblur": False, "w_TSA": False}  # without effect

@@ -35,6 +35,7 @@ def test_published_variants(name, parameters, keys):
     assert net.spec.role == "denoiser" and net.spec.inputs == ("image", "level")
 
 
+@pytest.mark.slow
 def test_random_configurations_come_back():
     draw = random.Random(0)
     for number in range(200):

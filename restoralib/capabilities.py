@@ -27,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from restoralib import archs
 from restoralib.archs import VARIANTS, NetSpec, example_inputs
 from restoralib.checkpoints import skeleton
 from restoralib.restoration.door import restore
@@ -188,8 +189,7 @@ def _spec(net: nn.Module) -> NetSpec:
 @functools.lru_cache(maxsize=1)
 def _outline(name: str) -> nn.Module:
     info = model_info(name)
-    variant = next(v for v in (VARIANTS.get(name), *VARIANTS.values()) if v is not None and v.cls.__name__ == info.cls)
-    return skeleton(variant.cls, info.config).eval()
+    return skeleton(getattr(archs, info.cls), info.config).eval()
 
 
 def _random(name: str) -> nn.Module:

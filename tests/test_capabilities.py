@@ -11,7 +11,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from restoralib import capabilities, cli
-from restoralib.archs import ARCHITECTURES, NetSpec
+from restoralib.archs import NetSpec
 from restoralib.zoo import list_models, model_info
 from restoralib.zoo import measured as stored
 
@@ -95,10 +95,9 @@ def test_faults_are_told_in_a_line(measure):
 # The stored table
 
 
-def test_entries_are_of_models_that_are_there():
-    classes = {cls.__name__ for entry in ARCHITECTURES.values() for cls in entry.classes}
-    assert {entry.cls for entry in stored.capabilities().values()} <= classes
-    assert stored.capabilities().keys() <= set(list_models()) and {"NAFNet", "FSRCNN"} <= classes
+def test_entries_are_those_of_the_models():
+    assert set(list_models(bundled=True)) <= stored.capabilities().keys() <= set(list_models())
+    assert all(entry.cls == model_info(name).cls for name, entry in stored.capabilities().items())
     assert {"torch", "processor", "machine", "date"} <= stored.environment().keys()
 
 

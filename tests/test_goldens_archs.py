@@ -13,16 +13,11 @@ from torch import nn
 from restoralib import archs
 from restoralib.checkpoints import load_model, load_weights, recognize, skeleton
 
-# Networks of later issues. Whatever else the library does not have fails.
-TO_COME: set[str] = set()
-
 # Classes with the keys of a sister class: the caller has to say which is meant.
 SISTERS = {"NAFNet", "NAFNetLocal", "Baseline", "BaselineLocal"}
 
 
 def find_class(name):
-    if name in TO_COME:
-        pytest.skip(f"{name} is still to come")
     return getattr(archs, name)
 
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant
+from restoralib.blocks.named import named
 from restoralib.blocks.reduction import GlobalMean, GlobalReduction
 from restoralib.blocks.upsample import PixelShuffleDirect
 from restoralib.ops.pad import pad_to_multiple
@@ -311,18 +312,6 @@ class SKFusion(nn.Module):
         return first * weights[:, 0] + second * weights[:, 1]
 
 
-class _Projection(nn.Module):
-    """A layer under the name that it has in the authors' keys."""
-
-    def __init__(self, proj: nn.Module) -> None:
-        super().__init__()
-        self.proj = proj
-
-    def forward(self, x: Tensor) -> Tensor:
-        projected: Tensor = self.proj(x)
-        return projected
-
-
 class DehazeFormer(nn.Module):
     """Five stages at full, half, quarter, half and full resolution, and a soft reconstruction.
 
@@ -372,22 +361,22 @@ class DehazeFormer(nn.Module):
             return Stage(*numbers, attn_ratio[index], conv_type[index], gain)
 
         first, second, third, fourth, fifth = embed_dims
-        self.patch_embed = _Projection(nn.Conv2d(in_chans, first, 3, padding=1, padding_mode="reflect"))
+        self.patch_embed = named("proj", nn.Conv2d(in_chans, first, 3, padding=1, padding_mode="reflect"))
         self.layer1 = stage(0)
-        self.patch_merge1 = _Projection(nn.Conv2d(first, second, 2, stride=2))
+        self.patch_merge1 = named("proj", nn.Conv2d(first, second, 2, stride=2))
         self.skip1 = nn.Conv2d(first, first, 1)
         self.layer2 = stage(1)
-        self.patch_merge2 = _Projection(nn.Conv2d(second, third, 2, stride=2))
+        self.patch_merge2 = named("proj", nn.Conv2d(second, third, 2, stride=2))
         self.skip2 = nn.Conv2d(second, second, 1)
         self.layer3 = stage(2)
-        self.patch_split1 = _Projection(PixelShuffleDirect(third, 2, fourth, kernel_size=1))
+        self.patch_split1 = named("proj", PixelShuffleDirect(third, 2, fourth, kernel_size=1))
         self.fusion1 = SKFusion(fourth)
         self.layer4 = stage(3)
-        self.patch_split2 = _Projection(PixelShuffleDirect(fourth, 2, fifth, kernel_size=1))
+        self.patch_split2 = named("proj", PixelShuffleDirect(fourth, 2, fifth, kernel_size=1))
         self.fusion2 = SKFusion(fifth)
         self.layer5 = stage(4)
         reconstruction = nn.Conv2d(fifth, out_chans, 3, padding=1, padding_mode="reflect")
-        self.patch_unembed = _Projection(nn.Sequential(reconstruction))
+        self.patch_unembed = named("proj", nn.Sequential(reconstruction))
         # A reflection takes at least one pixel more than it makes; nothing else limits the sides.
         smallest = max((REACH[kind] + 1) << level for kind, level in zip(conv_type, LEVELS, strict=True))
         self.smallest = smallest + -smallest % 4

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -22,9 +21,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant
+from restoralib.blocks.named import named
 from restoralib.blocks.norm import RESTORMER_NORMS
 from restoralib.blocks.reduction import GlobalMean
-from restoralib.blocks.transposed_attention import DGFN, DMTA, infer_gdfn_factor
+from restoralib.blocks.transposed_attention import DGFN, DMTA, check_restormer_levels, infer_gdfn_factor
 from restoralib.blocks.upsample import PixelShuffleDirect, PixelShuffleUpsample, PixelUnshuffleDownsample
 from restoralib.ops.pad import pad_to_multiple
 from restoralib.ops.schedules import sqrt_linear_betas
@@ -85,16 +85,16 @@ class DIRformer(nn.Module):
         def blocks(width: int, depth: int, heads: int) -> nn.ModuleList:
             return nn.ModuleList(DIRBlock(width, heads, factor, bias, norm) for _ in range(depth))
 
-        self.patch_embed = _named("proj", nn.Conv2d(self.unshuffle**2 * inp_channels, dim, 3, padding=1, bias=False))
+        self.patch_embed = named("proj", nn.Conv2d(self.unshuffle**2 * inp_channels, dim, 3, padding=1, bias=False))
         width = dim
         for level in (1, 2, 3):
             self.add_module(f"encoder_level{level}", blocks(width, num_blocks[level - 1], heads[level - 1]))
-            self.add_module(f"down{level}_{level + 1}", _named("body", PixelUnshuffleDownsample(width, bias=False)))
+            self.add_module(f"down{level}_{level + 1}", named("body", PixelUnshuffleDownsample(width, bias=False)))
             width *= 2
         self.latent = blocks(width, num_blocks[3], heads[3])
         for level in (3, 2, 1):
             up = PixelShuffleDirect(width, 2, width // 2, bias=False)
-            self.add_module(f"up{level + 1}_{level}", _named("body", up))
+            self.add_module(f"up{level + 1}_{level}", named("body", up))
             if level > 1:  # the first level keeps the width of up and skip together
                 self.add_module(f"reduce_chan_level{level}", nn.Conv2d(width, width // 2, 1, bias=bias))
                 width //= 2
@@ -178,7 +178,7 @@ class PriorDenoiser(nn.Module):
         super().__init__()
         first = [nn.Linear(2 * _PRIOR + 1, _PRIOR), nn.LeakyReLU(_SLOPE)]
         later = (nn.Sequential(nn.Linear(_PRIOR, _PRIOR), nn.LeakyReLU(_SLOPE)) for _ in range(n_denoise_res))
-        self.resmlp = nn.Sequential(*first, *(_named("resmlp", layer) for layer in later))
+        self.resmlp = nn.Sequential(*first, *(named("resmlp", layer) for layer in later))
         self.period = 10 * timesteps
 
     def forward(self, x: Tensor, time: int, condition: Tensor) -> Tensor:
@@ -501,11 +501,6 @@ def _unshuffle(image: Tensor, factor: int) -> Tensor:
     return image if factor == 1 else F.pixel_unshuffle(image, factor)
 
 
-def _named(name: str, module: nn.Module) -> nn.Sequential:
-    """The module alone, under a name of the authors' keys."""
-    return nn.Sequential(OrderedDict({name: module}))
-
-
 def _check(
     variant: str,
     scale: int | None,
@@ -525,12 +520,7 @@ def _check(
         raise ValueError(f"scale should be 1, 2 or 4, got {scale}")
     if inp_channels != out_channels:
         raise ValueError(f"the image is added to the result, so {inp_channels} channels in and {out_channels} out do not fit")
-    if dim < 2 or dim % 2:
-        raise ValueError(f"dim should be even, got {dim}; its halves are shuffled into the next level")
-    if len(num_blocks) != 4 or len(heads) != 4 or min(num_blocks) < 1:
-        raise ValueError(f"num_blocks and heads should be four positive numbers each, got {num_blocks} and {heads}")
-    if LayerNorm_type not in RESTORMER_NORMS:
-        raise ValueError(f"LayerNorm_type should be one of {', '.join(RESTORMER_NORMS)}, got {LayerNorm_type!r}")
+    check_restormer_levels(dim, num_blocks, heads, LayerNorm_type)
     return None if variant == "deblur" else scale or 4
 
 

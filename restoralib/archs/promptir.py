@@ -9,7 +9,6 @@ inside by reflection at the right and at the bottom to multiples of 8.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -18,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant
-from restoralib.blocks.norm import RESTORMER_NORMS
-from restoralib.blocks.transposed_attention import RestormerBlock, infer_gdfn_factor
+from restoralib.blocks.named import named
+from restoralib.blocks.transposed_attention import RestormerBlock, check_restormer_levels, infer_gdfn_factor
 from restoralib.blocks.upsample import PixelShuffleDirect, PixelUnshuffleDownsample
 from restoralib.ops.pad import pad_to_multiple
 
@@ -93,15 +92,9 @@ class PromptIR(nn.Module):
         super().__init__()
         if not decoder:
             raise ValueError("PromptIR needs its prompts, got decoder=False; Restormer is the network without")
-        if dim < 2 or dim % 2:
-            raise ValueError(f"dim should be even, got {dim}; its halves are shuffled into the next level")
-        if len(num_blocks) != 4 or len(heads) != 4 or min(num_blocks) < 1:
-            raise ValueError(f"num_blocks and heads should be four positive numbers each, got {num_blocks} and {heads}")
-        if LayerNorm_type not in RESTORMER_NORMS:
-            raise ValueError(f"LayerNorm_type should be one of {', '.join(RESTORMER_NORMS)}, got {LayerNorm_type!r}")
+        norm = check_restormer_levels(dim, num_blocks, heads, LayerNorm_type)
         if inp_channels != out_channels and 1 not in (inp_channels, out_channels):
             raise ValueError(f"the image is added to the result; {inp_channels} channels in and {out_channels} out do not fit")
-        norm = RESTORMER_NORMS[LayerNorm_type]
 
         def block(width: int, heads: int) -> RestormerBlock:
             return RestormerBlock(width, heads, ffn_expansion_factor, bias, norm)
@@ -112,7 +105,7 @@ class PromptIR(nn.Module):
         def idle(before: int, after: int) -> nn.Module:
             return nn.Conv2d(before, after, 1, bias=bias).requires_grad_(False)
 
-        self.patch_embed = _named("proj", nn.Conv2d(inp_channels, dim, 3, padding=1, bias=False))
+        self.patch_embed = named("proj", nn.Conv2d(inp_channels, dim, 3, padding=1, bias=False))
         for level, (channels, side) in enumerate(zip(_CHANNELS, _SIDES, strict=True), 1):
             self.add_module(f"prompt{level}", PromptGenBlock(channels, side, dim << level))
         for level, (channels, reduced) in enumerate(zip(_CHANNELS, _REDUCED, strict=True), 1):
@@ -121,7 +114,7 @@ class PromptIR(nn.Module):
         for level in (1, 2, 3):
             self.add_module(f"reduce_noise_channel_{level}", idle(width + _REDUCED[level - 1], width))
             self.add_module(f"encoder_level{level}", blocks(width, num_blocks[level - 1], heads[level - 1]))
-            self.add_module(f"down{level}_{level + 1}", _named("body", PixelUnshuffleDownsample(width, bias=False)))
+            self.add_module(f"down{level}_{level + 1}", named("body", PixelUnshuffleDownsample(width, bias=False)))
             width *= 2
         self.latent = blocks(width, num_blocks[3], heads[3])
         for level in (3, 2, 1):
@@ -129,7 +122,7 @@ class PromptIR(nn.Module):
             skip = dim << (level - 1)
             prompted, reduced = width + _CHANNELS[level - 1], min(width, 4 * dim)
             up = PixelShuffleDirect(reduced, 2, reduced // 2, bias=False)
-            self.add_module(f"up{level + 1}_{level}", _named("body", up))
+            self.add_module(f"up{level + 1}_{level}", named("body", up))
             joined = reduced // 2 + skip
             if level > 1:  # the first level keeps the width of up and skip together
                 self.add_module(f"reduce_chan_level{level}", nn.Conv2d(joined, skip, 1, bias=bias))
@@ -172,11 +165,6 @@ class PromptIR(nn.Module):
             x = self.get_submodule(f"decoder_level{level}")(x)
         restored = self.output(self.refinement(x)) + padded
         return restored[..., :height, :width]
-
-
-def _named(name: str, module: nn.Module) -> nn.Sequential:
-    """The module alone, under a name of the authors' keys."""
-    return nn.Sequential(OrderedDict({name: module}))
 
 
 _DEFAULTS: dict[str, Any] = {

@@ -8,7 +8,6 @@ right and at the bottom to multiples of 8. For dual-pixel defocus the left and t
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -16,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant
-from restoralib.blocks.norm import RESTORMER_NORMS
-from restoralib.blocks.transposed_attention import RestormerBlock, infer_gdfn_factor
+from restoralib.blocks.named import named
+from restoralib.blocks.transposed_attention import RestormerBlock, check_restormer_levels, infer_gdfn_factor
 from restoralib.blocks.upsample import PixelShuffleDirect, PixelUnshuffleDownsample
 from restoralib.ops.pad import pad_to_multiple
 
@@ -57,32 +56,26 @@ class Restormer(nn.Module):
         dual_pixel_task: bool = False,
     ) -> None:
         super().__init__()
-        if dim < 2 or dim % 2:
-            raise ValueError(f"dim should be even, got {dim}; its halves are shuffled into the next level")
-        if len(num_blocks) != 4 or len(heads) != 4 or min(num_blocks) < 1:
-            raise ValueError(f"num_blocks and heads should be four positive numbers each, got {num_blocks} and {heads}")
-        if LayerNorm_type not in RESTORMER_NORMS:
-            raise ValueError(f"LayerNorm_type should be one of {', '.join(RESTORMER_NORMS)}, got {LayerNorm_type!r}")
+        norm = check_restormer_levels(dim, num_blocks, heads, LayerNorm_type)
         if not dual_pixel_task and inp_channels != out_channels and 1 not in (inp_channels, out_channels):
             raise ValueError(
                 f"the image is added to the result, so {inp_channels} channels in and {out_channels} out do not fit; "
                 "make them equal or set dual_pixel_task"
             )
-        norm = RESTORMER_NORMS[LayerNorm_type]
 
         def blocks(width: int, depth: int, heads: int) -> nn.Sequential:
             return nn.Sequential(*(RestormerBlock(width, heads, ffn_expansion_factor, bias, norm) for _ in range(depth)))
 
-        self.patch_embed = _named("proj", nn.Conv2d(inp_channels, dim, 3, padding=1, bias=False))
+        self.patch_embed = named("proj", nn.Conv2d(inp_channels, dim, 3, padding=1, bias=False))
         width = dim
         for level in (1, 2, 3):
             self.add_module(f"encoder_level{level}", blocks(width, num_blocks[level - 1], heads[level - 1]))
-            self.add_module(f"down{level}_{level + 1}", _named("body", PixelUnshuffleDownsample(width, bias=False)))
+            self.add_module(f"down{level}_{level + 1}", named("body", PixelUnshuffleDownsample(width, bias=False)))
             width *= 2
         self.latent = blocks(width, num_blocks[3], heads[3])
         for level in (3, 2, 1):
             up = PixelShuffleDirect(width, 2, width // 2, bias=False)
-            self.add_module(f"up{level + 1}_{level}", _named("body", up))
+            self.add_module(f"up{level + 1}_{level}", named("body", up))
             if level > 1:  # the first level keeps the width of up and skip together
                 self.add_module(f"reduce_chan_level{level}", nn.Conv2d(width, width // 2, 1, bias=bias))
                 width //= 2
@@ -121,11 +114,6 @@ class Restormer(nn.Module):
         x = self.refinement(x)
         restored = self.output(x) + padded if self.skip_conv is None else self.output(x + self.skip_conv(embedded))
         return restored[..., :height, :width]
-
-
-def _named(name: str, module: nn.Module) -> nn.Sequential:
-    """The module alone, under a name of the authors' keys."""
-    return nn.Sequential(OrderedDict({name: module}))
 
 
 _DEFAULTS: dict[str, Any] = {

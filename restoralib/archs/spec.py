@@ -109,10 +109,9 @@ def example_inputs(
         "level": (1,),
         "label": (),
     }
-    whole = ("label",)
     return tuple(
         torch.zeros(batch, dtype=torch.int64, device=device)
-        if name in whole
+        if name == "label"
         else make(batch, *shapes[name], dtype=dtype, device=device)
         for name in spec.inputs
     )

@@ -7,13 +7,14 @@ arXiv:2303.09472). Keys are those of the authors' checkpoints.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from restoralib.blocks.norm import WithBiasLayerNorm
+from restoralib.blocks.norm import RESTORMER_NORMS, WithBiasLayerNorm
 from restoralib.blocks.reduction import ChannelGram
 
 _EPS = 1e-12  # queries and keys of a smaller norm over the image are divided by this
@@ -106,6 +107,21 @@ class RestormerBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
         return x + self.ffn(self.norm2(x))
+
+
+def check_restormer_levels(dim: int, num_blocks: Sequence[int], heads: Sequence[int], LayerNorm_type: str) -> type[nn.Module]:
+    """The norm's class for arguments that Restormer and its descendants share.
+
+    Raises:
+        ValueError: they make no U-Net of four levels.
+    """
+    if dim < 2 or dim % 2:
+        raise ValueError(f"dim should be even, got {dim}; its halves are shuffled into the next level")
+    if len(num_blocks) != 4 or len(heads) != 4 or min(num_blocks) < 1:
+        raise ValueError(f"num_blocks and heads should be four positive numbers each, got {num_blocks} and {heads}")
+    if LayerNorm_type not in RESTORMER_NORMS:
+        raise ValueError(f"LayerNorm_type should be one of {', '.join(RESTORMER_NORMS)}, got {LayerNorm_type!r}")
+    return RESTORMER_NORMS[LayerNorm_type]
 
 
 def infer_gdfn_factor(shapes: set[torch.Size]) -> float | None:

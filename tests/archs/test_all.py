@@ -114,8 +114,6 @@ LONG_TO_TRACE = {
     "PaletteUNet",
     "GuidedUNet",
 }
-# Networks that torch.compile does not take in one graph, and why.
-BREAKS: dict[str, str] = {}
 PARAMETERS = {  # one name of each published configuration
     "dehazeformer_t_indoor": 687_404,
     "dehazeformer_s_indoor": 1_284_884,
@@ -386,8 +384,6 @@ def test_bfloat16_autocast_stays_finite(name):
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG_TO_TRACE)) for name in TINY])
 def test_compiles_in_one_graph(name):
-    if name in BREAKS:
-        pytest.skip(BREAKS[name])
     net = make(name)
     inputs = inputs_for(net, (16, 24))
     torch.compiler.reset()

@@ -148,19 +148,21 @@ class LivingBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.living -= count
 
 
-def write(names: list[str], file: Path = FILE, tell: Callable[[str], None] = lambda line: None) -> None:
+def write(names: list[str], file: Path | None = None, tell: Callable[[str], None] | None = None) -> None:
     """Measure models, and enter what was found into the stored table; all multiply-adds are counted anew.
 
     Args:
         names: what to measure.
-        file: the table.
+        file: the table; None for that of the package.
         tell: called with a line before each model.
     """
+    file = file or FILE
     stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"networks": {}}
     networks: dict[str, Any] = stored["networks"]
     counts = {name: count_multiply_adds(name) for name in list_models()}
     for number, name in enumerate(names, 1):
-        tell(f"{number} of {len(names)}: {name}")
+        if tell:
+            tell(f"{number} of {len(names)}: {name}")
         entry = asdict(measure(name))
         del entry["model"]
         networks[name] = {key: round(value, 2) if isinstance(value, float) else value for key, value in entry.items()}

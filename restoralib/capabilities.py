@@ -169,7 +169,7 @@ def write(names: list[str], file: Path | None = None, tell: Callable[[str], None
         known = [name for name in list_models() if name in networks]
         content = {"environment": _environment(), "multiply_adds": counts, "networks": {n: networks[n] for n in known}}
         part = file.with_suffix(".part")
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         part.replace(file)
 
 
@@ -237,11 +237,14 @@ def _call(net: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
 
 
 def _psnr(image: Tensor, target: Tensor) -> float | None:
-    """PSNR in dB, at most 200, with the target's range as peak, a logit's size; None where the image is not finite."""
-    if not image.isfinite().all():
-        return None
+    """PSNR in dB, at most 200; None where the image is not finite, or the target is black and tells nothing.
+
+    The peak is the target's range, or its largest magnitude where that is more: of random weights the result may be flat.
+    """
     low, high = target.double().aminmax()
-    peak = high - low if target[0].numel() > 1 else target.double().abs().max()
+    peak = torch.stack((high - low, high.abs(), low.abs())).max()
+    if not image.isfinite().all() or not peak:
+        return None
     error = (image.double() - target.double()).square().mean()
     return min(200.0, float(10 * (peak.square() / error.clamp_min(1e-30)).log10()))
 

@@ -86,6 +86,12 @@ def test_what_overflows_does_not_count_as_safe(measure):
     assert measure("overflow").float16 is None and "float16" not in measure("overflow").safe_dtypes
 
 
+def test_a_flat_result_is_measured_by_its_size_and_a_black_one_not_at_all():
+    flat = torch.full((1, 3, 8, 8), 0.5)
+    assert capabilities._psnr(flat + 0.005, flat) == pytest.approx(40, abs=1e-3)
+    assert capabilities._psnr(flat, torch.zeros_like(flat)) is None
+
+
 def test_faults_are_told_in_a_line(measure):
     found = measure("branch")
     assert found.compile != "one graph" and found.export not in ("any", "")

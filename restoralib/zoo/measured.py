@@ -22,7 +22,7 @@ class Capability:
         model: name of the configuration.
         cls: name of the class.
         weights: "bundled", or "random" where the package has none.
-        bfloat16: PSNR in dB of the result under bfloat16 autocast against float32; None where it is not finite.
+        bfloat16: PSNR in dB of the result under bfloat16 autocast against float32; None where it is not finite, or black.
         float16: the same for float16.
         bytes_per_pixel: by which the most memory that its tensors take at a time grows with each input pixel, in float32 and
             without gradients.

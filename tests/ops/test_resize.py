@@ -1,40 +1,12 @@
-"""`resize` against MATLAB's figures, against its own definition in numpy and by its properties."""
+"""`resize` against its own definition in numpy and by its properties; tests/degradations holds MATLAB's figures."""
 
-import json
 import math
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from restoralib.ops import resize
-
-LATER = ("filtering", "formation_models", "jpeg", "kernels", "noise")
-
-
-def channels_first(image: torch.Tensor) -> torch.Tensor:
-    return image if image.ndim == 2 else image.permute(2, 0, 1)
-
-
-def test_golden_degradations_resize(degradations_golden):
-    if degradations_golden.stem in LATER:
-        pytest.skip("belongs to the degradations, which are still to come")
-    tensors = load_file(degradations_golden)
-    for name, how in json.loads(degradations_golden.with_suffix(".json").read_text())["parameters"].items():
-        assert (how["operator"], how["kernel"], how["a"], how["input_scaling"]) == ("imresize", "cubic", -0.5, "1/255"), name
-        golden = channels_first(tensors[name])
-        image = channels_first(tensors[how["input"]]).double() / 255
-        levels = 255 if how["rounding"] == "each_pass" else None
-        ours = resize(image, how["scale"], antialias=how["antialiasing"], levels=levels)
-        assert ours.shape == golden.shape, name
-        if how["rounding"] is None:
-            assert (ours - golden).abs().max() <= 1e-5 * golden.abs().max(), name
-        else:
-            exact = ours.clamp(0, 1) * 255
-            on_tie = ((exact % 1) - 0.5).abs() < 1e-9
-            differ = exact.round() != golden
-            assert not (differ & ~on_tie).any() and (exact - golden).abs().max() < 1, name
 
 
 def matlab_resize_line(line: np.ndarray, size: int, scale: float, antialias: bool) -> np.ndarray:

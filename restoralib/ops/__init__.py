@@ -3,18 +3,28 @@
 from restoralib.ops.color import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
 from restoralib.ops.pad import pad_to_multiple
 from restoralib.ops.resize import resize, resize_taps
-from restoralib.ops.schedules import sqrt_linear_betas
+from restoralib.ops.schedules import (
+    cosine_betas,
+    linear_betas,
+    sigmoid_betas,
+    sqrt_linear_betas,
+    zero_terminal_snr,
+)
 from restoralib.ops.tile import blend_weights, core_spans, plan_tiles
 
 __all__ = [
     "blend_weights",
     "core_spans",
+    "cosine_betas",
+    "linear_betas",
     "pad_to_multiple",
     "plan_tiles",
     "resize",
     "resize_taps",
     "rgb_to_y",
     "rgb_to_ycbcr",
+    "sigmoid_betas",
     "sqrt_linear_betas",
     "ycbcr_to_rgb",
+    "zero_terminal_snr",
 ]

@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
+
+
+def linear_betas(steps: int, start: float = 1e-4, end: float = 0.02) -> Tensor:
+    """Variances of the noise that each step adds, evenly spaced.
+
+    DDPM (arXiv:2006.11239) with its own start and end for 1000 steps; guided diffusion multiplies both by 1000 / steps.
+
+    Args:
+        steps: how many.
+        start: the first variance.
+        end: the last.
+
+    Returns:
+        (steps,), float64, rising in time.
+
+    Raises:
+        ValueError: there are no steps, or 0 < start <= end <= 1 does not hold.
+    """
+    _check(steps, start, end)
+    return torch.linspace(start, end, steps, dtype=torch.float64)
 
 
 def sqrt_linear_betas(steps: int, start: float, end: float) -> Tensor:
@@ -22,6 +44,74 @@ def sqrt_linear_betas(steps: int, start: float, end: float) -> Tensor:
     Raises:
         ValueError: there are no steps, or 0 < start <= end <= 1 does not hold.
     """
+    _check(steps, start, end)
+    return torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64).square()
+
+
+def cosine_betas(steps: int, offset: float = 0.008, max_beta: float = 0.999) -> Tensor:
+    """Variances of the steps for which alpha_bar falls like the square of a cosine.
+
+    (Nichol & Dhariwal, arXiv:2102.09672, equation 17.)
+
+    Args:
+        steps: how many.
+        offset: keeps the first steps from being too small.
+        max_beta: the largest variance, against a singularity at the end.
+
+    Returns:
+        (steps,), float64.
+
+    Raises:
+        ValueError: there are no steps.
+    """
+    _check(steps, max_beta, max_beta)
+    level = ((torch.arange(steps + 1, dtype=torch.float64) / steps + offset) / (1 + offset) * math.pi / 2).cos() ** 2
+    return (1 - level[1:] / level[:-1]).clamp(max=max_beta)
+
+
+def sigmoid_betas(steps: int, start: float = -3.0, end: float = 3.0, tau: float = 1.0, max_beta: float = 0.999) -> Tensor:
+    """Variances of the steps for which alpha_bar falls like a sigmoid.
+
+    (Jabri et al., arXiv:2212.11972, algorithm 1.)
+
+    Args:
+        steps: how many.
+        start: where the sigmoid's argument begins, before it is divided by tau.
+        end: where it ends.
+        tau: temperature; smaller is steeper.
+        max_beta: the largest variance.
+
+    Returns:
+        (steps,), float64.
+
+    Raises:
+        ValueError: there are no steps, start >= end, or tau is not positive.
+    """
+    _check(steps, max_beta, max_beta)
+    if start >= end or tau <= 0:
+        raise ValueError(f"expected start < end and tau > 0, got {start}, {end} and {tau}")
+    curve = (torch.linspace(start, end, steps + 1, dtype=torch.float64) / tau).sigmoid()
+    level = (curve[-1] - curve) / (curve[-1] - curve[0])
+    return (1 - level[1:] / level[:-1]).clamp(max=max_beta)
+
+
+def zero_terminal_snr(betas: Tensor) -> Tensor:
+    """The schedule shifted and scaled so that nothing of the image is left at its end, and its first step stays.
+
+    (Lin et al., arXiv:2305.08891, algorithm 1: sqrt(alpha_bar) becomes 0 at the last step.)
+
+    Args:
+        betas: variances of the steps, (T,).
+
+    Returns:
+        (T,), float64; the last is 1.
+    """
+    level = (1 - betas.double()).cumprod(0).sqrt()
+    level = (level - level[-1]) * level[0] / (level[0] - level[-1])
+    alpha_bar = level**2
+    return 1 - torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
+
+
+def _check(steps: int, start: float, end: float) -> None:
     if steps < 1 or not 0 < start <= end <= 1:
         raise ValueError(f"expected steps >= 1 and 0 < start <= end <= 1, got {steps} steps from {start} to {end}")
-    return torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64).square()

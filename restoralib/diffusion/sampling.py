@@ -1,0 +1,177 @@
+"""The loop of all samplers: from time to time down a grid, with a step, and hooks of a guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from restoralib.diffusion.denoiser import Denoised, Denoiser
+from restoralib.diffusion.noise import Noise, noise_source
+from restoralib.diffusion.process import Process
+
+Step = Callable[[Tensor, Denoised, Tensor, Tensor, Noise], Tensor]
+"""One step: (x_t, denoised, t, r, noise) -> x_r."""
+Callback = Callable[[Tensor, Denoised, Tensor, Tensor], None]
+"""Told after each step: the state before it, what the denoiser said (after guidance), its time, the state after it."""
+
+
+class Guidance(Protocol):
+    """What draws a sample towards a measurement, without training: hooks around the step."""
+
+    needs_gradient: bool
+    """Whether `on_step` differentiates the denoised image with respect to the state."""
+
+    def on_x0(self, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """A better guess of the clean image, before the step."""
+        ...
+
+    def on_step(self, x_r: Tensor, x_t: Tensor, x0: Tensor, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
+        """A better state, after the step."""
+        ...
+
+
+def descending(times: Tensor | Sequence[float]) -> Tensor:
+    """A grid of times in float64, from the most noise to the least.
+
+    Raises:
+        ValueError: there are fewer than two times, or they do not fall.
+    """
+    grid = torch.as_tensor(times).double()
+    if grid.ndim != 1 or len(grid) < 2:
+        raise ValueError(f"a grid has at least two times, its end among them; got shape {tuple(grid.shape)}")
+    if not torch.compiler.is_compiling() and not bool((grid.diff() < 0).all()):
+        raise ValueError("the times of a grid must fall from step to step, without repetition")
+    return grid
+
+
+def sample(
+    denoise: Denoiser,
+    x: Tensor,
+    times: Tensor | Sequence[float],
+    step: Step,
+    *,
+    noise: Noise | torch.Generator | Iterable[Tensor] | None = None,
+    guidance: Guidance | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Go down a grid of times.
+
+    Gradients are the caller's business: wrap the call in `torch.no_grad()` where none are wanted. A guidance that
+    differentiates does so by itself, one step at a time, and cannot under `torch.inference_mode()`.
+
+    Args:
+        denoise: says what is under the noise.
+        x: the state at the first time, (b, c, h, w).
+        times: from the first to the last time, falling; one step fewer is made than there are times.
+        step: makes one step.
+        noise: a source of noise, a generator, or draws in order; None is torch's own generator.
+        guidance: hooks that draw the sample towards a measurement.
+        callback: called after each step with (x_t, denoised, t, x_r).
+
+    Returns:
+        The state at the last time.
+
+    Raises:
+        ValueError: the grid does not fall.
+        RuntimeError: a guidance needs gradients under inference mode.
+    """
+    draw = noise_source(noise)
+    gradient = guidance is not None and guidance.needs_gradient
+    if gradient and torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            f"{type(guidance).__name__} differentiates the network; use torch.no_grad() instead of inference_mode()"
+        )
+    for t, r in pairwise(descending(times).unbind()):
+        if gradient:
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                x = _one_step(denoise, x, t, r, step, draw, guidance, callback).detach()
+        else:
+            x = _one_step(denoise, x, t, r, step, draw, guidance, callback)
+    return x
+
+
+def _one_step(
+    denoise: Denoiser,
+    x: Tensor,
+    t: Tensor,
+    r: Tensor,
+    step: Step,
+    draw: Noise,
+    guidance: Guidance | None,
+    callback: Callback | None,
+) -> Tensor:
+    denoised = denoise(x, t)
+    if guidance is not None:
+        denoised = Denoised(guidance.on_x0(denoised.x0, x, t), denoised.variance)
+    x_r = step(x, denoised, t, r, draw)
+    if guidance is not None:
+        x_r = guidance.on_step(x_r, x, denoised.x0, t, r, draw)
+    if callback is not None:
+        callback(x, denoised, t, x_r)
+    return x_r
+
+
+Variance = Literal["small", "large", "learned"]
+
+
+def ancestral(process: Process, *, y: Tensor | None = None, variance: Variance = "small", floor: float = 0.0) -> Step:
+    """The step that draws from q(x_r | x_t, x0): DDPM's, IR-SDE's posterior sampling, GOUB's.
+
+    Nothing is added where the process has no noise left, though a draw is made there too, as the references do.
+
+    Args:
+        process: any process.
+        y: the degraded image, for processes that go to it.
+        variance: "small": that of the posterior; "large": that of the step forward, DDPM's beta; "learned": the network's,
+            between the two (Nichol & Dhariwal, arXiv:2102.09672, equation 15).
+        floor: the smallest standard deviation, also where no noise is left; IR-SDE's code has 1e-10 sqrt(dt) lambda.
+
+    Raises:
+        ValueError: there is no such variance; when called, it is "learned" and the denoiser gives none.
+    """
+    if variance not in ("small", "large", "learned"):
+        raise ValueError(f"unknown variance {variance!r}; choose small, large or learned")
+
+    def step(x: Tensor, denoised: Denoised, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
+        mean, std = process.posterior(x, denoised.x0, t, r, y)
+        if variance != "small":
+            now, past = process.at(t, x), process.at(r, x)
+            large = (now.s**2 - (now.a / past.a) ** 2 * past.s**2).clamp(min=0).sqrt()
+            if variance == "learned":
+                if denoised.variance is None:
+                    raise ValueError("variance='learned' needs a denoiser that gives the variance; see learned_variance")
+                share = (denoised.variance + 1) / 2
+                large = (share * large.log() + (1 - share) * std.clamp(min=1e-30).log()).exp()
+            std = large * (past.s > 0)
+        return mean + std.clamp(min=floor) * noise(x)
+
+    return step
+
+
+def ddim(process: Process, *, y: Tensor | None = None, eta: float = 0.0) -> Step:
+    """DDIM's step: the noise of the state is kept, but for eta times what an ancestral step draws anew.
+
+    (Song et al., arXiv:2010.02502, equation 12; for any process.)
+
+    Args:
+        process: any process.
+        y: the degraded image, for processes that go to it.
+        eta: 0 draws nothing, 1 as much as an ancestral step.
+
+    Raises:
+        ValueError: eta is not in [0, 1].
+    """
+    if not 0 <= eta <= 1:
+        raise ValueError(f"expected eta in [0, 1], got {eta}")
+
+    def step(x: Tensor, denoised: Denoised, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
+        std = eta * process.posterior(x, denoised.x0, t, r, y).std
+        mean, std = process.same_marginals(x, denoised.x0, t, r, std, y)
+        return mean + std * noise(x) if eta else mean
+
+    return step

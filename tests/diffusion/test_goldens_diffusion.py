@@ -1,0 +1,24 @@
+"""Every stored trajectory, state by state in float64, with one handler a method."""
+
+from __future__ import annotations
+
+import goldens_ddpm
+import pytest
+import torch
+from goldens.trajectory import Golden
+
+HANDLERS = {**goldens_ddpm.HANDLERS}
+NOT_COMPARED = {"info.nfe"}  # a fact about the reference's adaptive solver
+
+
+def test_trajectory(diffusion_golden):
+    golden = Golden.read(diffusion_golden)
+    if golden.method not in HANDLERS:
+        pytest.fail(f"no handler for the method {golden.method!r}")
+    ours = HANDLERS[golden.method](golden)
+    assert set(ours) >= golden.outputs - NOT_COMPARED, f"not made: {golden.outputs - NOT_COMPARED - set(ours)}"
+    for name in sorted(golden.outputs - NOT_COMPARED):
+        reference, value = golden[name], ours[name].double()
+        assert value.shape == reference.shape, f"{name}: {tuple(value.shape)}, expected {tuple(reference.shape)}"
+        error = (value - reference).abs().max() / reference.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
+        assert error <= golden.tolerance, f"{name}: off by {error:.1e} of the largest value, allowed {golden.tolerance:.0e}"

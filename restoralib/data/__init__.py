@@ -1,5 +1,17 @@
-"""Photographs for training and evaluation."""
+"""Data sets: benchmarks in the layouts in which they are published, and pairs for training."""
 
+from restoralib.data.benchmark import LAYOUTS, Benchmark, DatasetError, Layout, Pair, Problem, get_layout, open_benchmark
 from restoralib.data.photographs import random_patches, read_photographs
 
-__all__ = ["random_patches", "read_photographs"]
+__all__ = [
+    "LAYOUTS",
+    "Benchmark",
+    "DatasetError",
+    "Layout",
+    "Pair",
+    "Problem",
+    "get_layout",
+    "open_benchmark",
+    "random_patches",
+    "read_photographs",
+]

@@ -1,37 +1,95 @@
 """Diffusion for restoration: processes, denoisers, samplers and guidance, each on its own and all of one notation."""
 
+from restoralib.diffusion.conditional import (
+    KnownRegion,
+    classifier_free,
+    concatenated,
+    conditional_loss,
+    draw_noise_level,
+    gamma,
+    noise_level,
+)
 from restoralib.diffusion.ddpm import DDPM
 from restoralib.diffusion.denoiser import Denoised, Denoiser, Prediction, denoiser, from_x0, to_x0
+from restoralib.diffusion.dpm_solver import InterpolatedDDPM, dpm_solver_2m
+from restoralib.diffusion.edm import EDM, edm_heun, preconditioned
+from restoralib.diffusion.flow import Flow, flow_heun, optimal_pairs, reflow_pairs
 from restoralib.diffusion.grids import even, karras, shifted, training_steps
+from restoralib.diffusion.irsde import IRSDE
 from restoralib.diffusion.noise import Noise, generated, given, noise_source
+from restoralib.diffusion.ode import Solution, probability_flow, rk45
+from restoralib.diffusion.predictor_corrector import (
+    Corrector,
+    annealed_langevin,
+    annealed_langevin_dynamics,
+    langevin,
+    predictor_corrector,
+)
 from restoralib.diffusion.process import SDE, Coefficients, Gaussian, Process, as_time, snr
 from restoralib.diffusion.sampling import Guidance, Step, ancestral, ddim, descending, sample
+from restoralib.diffusion.score_sde import VESDE, VPSDE, SubVPSDE, ancestral_sampling, reverse_diffusion
+from restoralib.diffusion.sde import euler, euler_maruyama, flow_derivative, score, simulate
 
 __all__ = [
     "DDPM",
+    "EDM",
+    "IRSDE",
     "SDE",
+    "VESDE",
+    "VPSDE",
     "Coefficients",
+    "Corrector",
     "Denoised",
     "Denoiser",
+    "Flow",
     "Gaussian",
     "Guidance",
+    "InterpolatedDDPM",
+    "KnownRegion",
     "Noise",
     "Prediction",
     "Process",
+    "Solution",
     "Step",
+    "SubVPSDE",
     "ancestral",
+    "ancestral_sampling",
+    "annealed_langevin",
+    "annealed_langevin_dynamics",
     "as_time",
+    "classifier_free",
+    "concatenated",
+    "conditional_loss",
     "ddim",
     "denoiser",
     "descending",
+    "dpm_solver_2m",
+    "draw_noise_level",
+    "edm_heun",
+    "euler",
+    "euler_maruyama",
     "even",
+    "flow_derivative",
+    "flow_heun",
     "from_x0",
+    "gamma",
     "generated",
     "given",
     "karras",
+    "langevin",
+    "noise_level",
     "noise_source",
+    "optimal_pairs",
+    "preconditioned",
+    "predictor_corrector",
+    "probability_flow",
+    "reflow_pairs",
+    "reverse_diffusion",
+    "rk45",
     "sample",
+    "score",
     "shifted",
+    "simulate",
     "snr",
     "to_x0",
     "training_steps",

@@ -52,7 +52,7 @@ class Process(ABC):
 
     def at(self, t: Time, x: Tensor) -> Coefficients:
         """a, b and s at a time, shaped to multiply the images x."""
-        weights = (_beside(value, x) for value in self.coefficients(t))
+        weights = (beside(value, x) for value in self.coefficients(t))
         return Coefficients(*weights)
 
     def marginal(self, x0: Tensor, t: Time, eps: Tensor, y: Tensor | None = None) -> Tensor:
@@ -154,7 +154,7 @@ def snr(process: Process, t: Time) -> Tensor:
     return a**2 / s**2
 
 
-def _beside(weight: Tensor, x: Tensor) -> Tensor:
+def beside(weight: Tensor, x: Tensor) -> Tensor:
     """A weight of float64, which as a number leaves the type of x alone; (b,) becomes (b, 1, 1, 1) of x's type and device."""
     if weight.ndim == 0:
         return weight

@@ -115,3 +115,44 @@ def zero_terminal_snr(betas: Tensor) -> Tensor:
 def _check(steps: int, start: float, end: float) -> None:
     if steps < 1 or not 0 < start <= end <= 1:
         raise ValueError(f"expected steps >= 1 and 0 < start <= end <= 1, got {steps} steps from {start} to {end}")
+
+
+def cosine_thetas(steps: int, offset: float = 0.008) -> Tensor:
+    """How fast a mean-reverting SDE goes to its mean, rising like one minus the square of a cosine, as IR-SDE's code has it.
+
+    It is 1 - f(x) / f(0) itself, not a ratio of neighbours, at steps + 3 even times without both ends.
+
+    Args:
+        steps: T.
+        offset: of the cosine.
+
+    Returns:
+        (steps + 1,), float64; the first entry is used by no step.
+
+    Raises:
+        ValueError: there are no steps.
+    """
+    _check(steps, 1, 1)
+    level = ((torch.linspace(0, 1, steps + 3, dtype=torch.float64) + offset) / (1 + offset) * math.pi / 2).cos() ** 2
+    return 1 - (level / level[0])[1:-1]
+
+
+def linear_thetas(steps: int, start: float | None = None, end: float | None = None) -> Tensor:
+    """How fast a mean-reverting SDE goes to its mean, evenly rising.
+
+    Args:
+        steps: T.
+        start: the first; None for IR-SDE's 1e-4 times 1000 / (steps + 1).
+        end: the last; None for IR-SDE's 2e-2 times 1000 / (steps + 1).
+
+    Returns:
+        (steps + 1,), float64; the first entry is used by no step.
+
+    Raises:
+        ValueError: there are no steps, or 0 < start <= end does not hold.
+    """
+    scale = 1000 / (steps + 1)
+    start, end = 1e-4 * scale if start is None else start, 2e-2 * scale if end is None else end
+    if steps < 1 or not 0 < start <= end:
+        raise ValueError(f"expected steps >= 1 and 0 < start <= end, got {steps} steps from {start} to {end}")
+    return torch.linspace(start, end, steps + 1, dtype=torch.float64)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import goldens_conditional
 import goldens_ddpm
+import goldens_irsde
+import goldens_sde
 import pytest
 import torch
 from goldens.trajectory import Golden
 
-HANDLERS = {**goldens_ddpm.HANDLERS}
+HANDLERS = {
+    **goldens_conditional.HANDLERS,
+    **goldens_ddpm.HANDLERS,
+    **goldens_irsde.HANDLERS,
+    **goldens_sde.HANDLERS,
+}
 NOT_COMPARED = {"info.nfe"}  # a fact about the reference's adaptive solver
 
 

@@ -1,0 +1,113 @@
+"""EDM: the noise level as time, a preconditioned network, and Heun's method with churn (Karras et al., arXiv:2206.00364)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from restoralib.diffusion.denoiser import Denoised, Denoiser
+from restoralib.diffusion.noise import Noise, noise_source
+from restoralib.diffusion.process import SDE, Coefficients, Time, as_time, beside
+from restoralib.diffusion.sampling import Callback, descending
+
+
+class EDM(SDE):
+    """x = x0 + sigma eps, whose time is sigma itself: dx = sqrt(2 sigma) dw.
+
+    Source: arXiv:2206.00364, section 3 with sigma(t) = t and s(t) = 1.
+    """
+
+    def coefficients(self, t: Time) -> Coefficients:
+        """a, b and s at noise levels of 0 and above.
+
+        Raises:
+            ValueError: a level is negative.
+        """
+        sigma = as_time(t)
+        if not torch.compiler.is_compiling() and bool((sigma < 0).any()):
+            raise ValueError(f"expected noise levels of 0 and above, got {sigma.tolist()}")
+        return Coefficients(torch.ones_like(sigma), torch.zeros_like(sigma), sigma)
+
+    def drift(self, x: Tensor, t: Time, y: Tensor | None = None) -> Tensor:
+        """Nothing."""
+        return torch.zeros_like(x)
+
+    def diffusion(self, t: Time) -> Tensor:
+        """sqrt(2 sigma)."""
+        return (2 * as_time(t)).sqrt()
+
+
+def preconditioned(net: Callable[[Tensor, Tensor], Tensor], sigma_data: float = 0.5) -> Denoiser:
+    """A network that was trained in EDM's form, as a denoiser.
+
+    x0 = c_skip x + c_out net(c_in x, ln(sigma) / 4), all of unit variance for images of standard deviation sigma_data.
+
+    Args:
+        net: `net(x, label)`, (b, c, h, w) and (b,).
+        sigma_data: standard deviation of the clean images.
+
+    Source: arXiv:2206.00364, table 1.
+    """
+
+    def denoise(x: Tensor, t: Tensor) -> Denoised:
+        sigma = as_time(t).expand(x.shape[0])
+        total = sigma**2 + sigma_data**2
+        skip, out, scale = sigma_data**2 / total, sigma * sigma_data / total.sqrt(), 1 / total.sqrt()
+        value = net(beside(scale, x) * x, (sigma.log() / 4).to(x))
+        return Denoised(beside(skip, x) * x + beside(out, x) * value)
+
+    return denoise
+
+
+def edm_heun(
+    denoise: Denoiser,
+    x: Tensor,
+    sigmas: Tensor | Sequence[float],
+    *,
+    churn: float = 0.0,
+    churn_from: float = 0.0,
+    churn_to: float = math.inf,
+    churn_noise: float = 1.0,
+    noise: Noise | torch.Generator | Iterable[Tensor] | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Heun's method of order 2 down the noise levels, with noise added before each step where churn is asked for.
+
+    2 N - 1 network calls for N steps that end at 0.
+
+    Args:
+        denoise: says what is under the noise, at times that are noise levels.
+        x: the state at the first level, (b, c, h, w): sigmas[0] times standard normal noise.
+        sigmas: falling, 0 at the end; see `karras`.
+        churn: S_churn, of which each step gets the share 1 / N, at most sqrt(2) - 1.
+        churn_from: S_min, the smallest level at which noise is added.
+        churn_to: S_max, the largest.
+        churn_noise: S_noise, the standard deviation of what is added.
+        noise: as in `sample`; a draw is made at every step if churn is given, needed or not.
+        callback: called after each step with (state before it and after its churn, denoised, its level, state after it).
+
+    Returns:
+        The state at the last level.
+
+    Source: arXiv:2206.00364, algorithm 2.
+    """
+    draw, grid = noise_source(noise), descending(sigmas)
+    most = min(churn / (len(grid) - 1), math.sqrt(2) - 1)
+    for sigma, after in pairwise(grid.unbind()):
+        gamma = most * ((sigma >= churn_from) & (sigma <= churn_to))
+        raised = sigma + gamma * sigma
+        if churn:
+            x = x + (raised**2 - sigma**2).clamp(min=0).sqrt() * churn_noise * draw(x)
+        denoised = denoise(x, raised)
+        slope = (x - denoised.x0) / raised
+        moved = x + (after - raised) * slope
+        if after > 0:
+            moved = x + (after - raised) * (slope + (moved - denoise(moved, after).x0) / after) / 2
+        if callback is not None:
+            callback(x, denoised, raised, moved)
+        x = moved
+    return x

@@ -2,7 +2,7 @@
 
 from restoralib.metrics.accumulator import Accumulator, Summary
 from restoralib.metrics.dists import DISTS, dists
-from restoralib.metrics.fid import Moments, fid, frechet_distance
+from restoralib.metrics.fid import Moments, fid, frechet_distance, gather_moments, inception_input
 from restoralib.metrics.lpips import LPIPS, lpips
 from restoralib.metrics.niqe import NiqeModel, fit_niqe, niqe
 from restoralib.metrics.protocols import PROTOCOLS, Protocol, get_protocol, luma, luma_8_bits, to_8_bits
@@ -23,7 +23,9 @@ __all__ = [
     "fid",
     "fit_niqe",
     "frechet_distance",
+    "gather_moments",
     "get_protocol",
+    "inception_input",
     "lpips",
     "luma",
     "luma_8_bits",

@@ -45,16 +45,36 @@ def check_types(image: Tensor, target: Tensor) -> None:
         raise TypeError(f"expected floating-point images, got {image.dtype} and {target.dtype}; divide 8-bit values by 255")
 
 
-def check_pair(image: Tensor, target: Tensor, crop: int = 0) -> tuple[Tensor, Tensor]:
+def check_range(target: Tensor, data_range: float = 1.0, name: str = "the reference") -> None:
+    """Refuse a reference in another unit: values of 8 bits, or of [-1, 1], where [0, data_range] is expected.
+
+    Only what is far out counts, for interpolation and filters overshoot; and only the reference, for a result may be as bad as
+    it likes. A compiled graph does not look at values.
+    """
+    if not data_range > 0:
+        raise ValueError(f"data_range should be above 0, got {data_range}")
+    if torch.compiler.is_compiling() or not target.numel():
+        return
+    low, high = (value.item() for value in target.detach().aminmax())
+    if low < -data_range / 2 or high > 1.5 * data_range:
+        raise ValueError(
+            f"{name} goes from {low:g} to {high:g}, where 0 to {data_range:g} is expected; convert the images, or pass "
+            "data_range where the metric has it"
+        )
+
+
+def check_pair(image: Tensor, target: Tensor, crop: int = 0, data_range: float = 1.0) -> tuple[Tensor, Tensor]:
     """The two images in float64 and without their borders.
 
     Raises:
-        ValueError: shapes differ, are not (b, c, h, w), or `crop` leaves nothing.
+        ValueError: shapes differ, are not (b, c, h, w), `crop` leaves nothing, or the reference is far out of the range.
         TypeError: one image is of integers.
     """
     check_shapes(image, target)
     check_types(image, target)
-    return check_image(image, crop), check_image(target, crop)
+    image, target = check_image(image, crop), check_image(target, crop)
+    check_range(target, data_range)
+    return image, target
 
 
 def check_colours(image: Tensor, target: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,12 +24,20 @@ def uniform(size: int) -> tuple[float, ...]:
 
 
 @lru_cache(maxsize=64)
-def _band(weights: tuple[float, ...], outputs: int) -> Tensor:
-    """The matrix (outputs + taps - 1, outputs) whose columns hold the window, each a step further down."""
-    matrix = torch.zeros(outputs + len(weights) - 1, outputs, dtype=torch.float64)
+def _band(weights: tuple[float, ...], outputs: int) -> np.ndarray:
+    """The matrix (outputs + taps - 1, outputs) whose columns hold the window, each a step further down.
+
+    Kept as an array: a tensor made in inference mode would be of no use to a gradient later.
+    """
+    matrix = np.zeros((outputs + len(weights) - 1, outputs))
     for column in range(outputs):
-        matrix[column : column + len(weights), column] = torch.tensor(weights, dtype=torch.float64)
+        matrix[column : column + len(weights), column] = weights
     return matrix
+
+
+def constant(array: np.ndarray, like: Tensor) -> Tensor:
+    """The array as a tensor of the type and on the device of another."""
+    return torch.from_numpy(array).to(like.dtype).to(like.device)
 
 
 def _slide_last(x: Tensor, weights: tuple[float, ...]) -> Tensor:
@@ -38,9 +47,9 @@ def _slide_last(x: Tensor, weights: tuple[float, ...]) -> Tensor:
     parts = []
     if whole:
         columns = x.unfold(-1, _COLUMNS + len(weights) - 1, _COLUMNS)
-        parts.append((columns[..., :whole, :] @ _band(weights, _COLUMNS).to(x)).flatten(-2))
+        parts.append((columns[..., :whole, :] @ constant(_band(weights, _COLUMNS), x)).flatten(-2))
     if rest:
-        parts.append(x[..., whole * _COLUMNS :] @ _band(weights, rest).to(x))
+        parts.append(x[..., whole * _COLUMNS :] @ constant(_band(weights, rest), x))
     return torch.cat(parts, -1)
 
 

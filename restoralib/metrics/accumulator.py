@@ -17,7 +17,7 @@ class Summary:
     Args:
         count: number of scores.
         infinite: how many of them are infinite: PSNR of equal images.
-        undefined: how many are NaN.
+        undefined: how many are NaN, or minus infinity.
         finite_mean: mean of the others, 0 where there are none.
         scatter: sum of the squared deviations of the finite ones from their mean.
         low: smallest finite score, 0 where there is none.
@@ -39,7 +39,7 @@ class Summary:
 
     @property
     def mean(self) -> float:
-        """Mean of all scores, as papers print it: infinite where one is, NaN where one is or where there are none."""
+        """Mean of all scores, as papers print it: infinite where one is, NaN where one is undefined or where there are none."""
         if self.undefined or not self.count:
             return math.nan
         return math.inf if self.infinite else self.finite_mean
@@ -67,7 +67,6 @@ class Summary:
 
 
 def _summarize(scores: Tensor) -> Summary:
-    scores = scores.detach().to("cpu", torch.float64)
     finite = scores[scores.isfinite()]
     counts = Summary(len(scores), int((scores == math.inf).sum()), int((scores.isnan() | (scores == -math.inf)).sum()))
     if not len(finite):
@@ -101,7 +100,9 @@ class Accumulator:
         Raises:
             ValueError: scores are of another shape.
         """
-        vectors = {name: torch.as_tensor(values, dtype=torch.float64) for name, values in scores.items()}
+        # To the CPU first: not every device has float64.
+        moved = {name: values.detach().cpu() if isinstance(values, Tensor) else values for name, values in scores.items()}
+        vectors = {name: torch.as_tensor(values, dtype=torch.float64) for name, values in moved.items()}
         for name, values in vectors.items():
             if values.ndim > 1:
                 raise ValueError(f"{name} should be one score an image, (b,), got {tuple(values.shape)}")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restoralib.blocks.features import imagenet_normalize, load_features
-from restoralib.metrics._inputs import check_colours
+from restoralib.metrics._inputs import check_colours, check_range
 from restoralib.metrics._published import read_published
 
 _LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3", "relu5_3")
@@ -28,8 +28,9 @@ def _l2_pool(x: Tensor) -> Tensor:
 class DISTS(nn.Module):
     """DISTS: one minus the weighted similarity of the means and covariances of VGG16's feature maps.
 
-    Call it with a result and its target, (b, 3, h, w) RGB in [0, 1], for one distance an image, (b,): 0 for equal images, and
-    smaller is better. It computes in the type of its weights, and gradients pass to the images.
+    Call it with a result and its target, (b, 3, h, w) RGB in [0, 1], for one distance an image, (b,): 0 for equal images but
+    for rounding, and smaller is better. It computes in the type of its weights, under autocast too, and gradients pass to the
+    images. Values are not checked, so that a training step need not wait for them; `dists` does.
 
     Ding et al., IEEE TPAMI 2020, arXiv:2004.07728; alpha and beta are the authors' (MIT) and come with the package.
 
@@ -67,6 +68,10 @@ class DISTS(nn.Module):
         self.features = load_features("vgg16", weights)
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
+        with torch.autocast(image.device.type, enabled=False):
+            return self._distance(image, target)
+
+    def _distance(self, image: Tensor, target: Tensor) -> Tensor:
         check_colours(image, target)
         image, target = (
             _reduce(side.to(self.alpha.dtype)) if self.resize else side.to(self.alpha.dtype) for side in (image, target)
@@ -95,7 +100,8 @@ def _reduce(image: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _loaded(device: torch.device) -> DISTS:
-    return DISTS().to(device)
+    with torch.inference_mode(False):  # it outlives the caller's mode
+        return DISTS().to(device)
 
 
 def dists(image: Tensor, target: Tensor, model: DISTS | None = None) -> Tensor:
@@ -109,12 +115,14 @@ def dists(image: Tensor, target: Tensor, model: DISTS | None = None) -> Tensor:
         model: a `DISTS`; None takes one with the authors' weights, which are then read once and kept.
 
     Returns:
-        (b,), 0 where the images are equal.
+        (b,), 0 where the images are equal, but for rounding.
 
     Raises:
-        ValueError: shapes differ or are not (b, 3, h, w).
+        ValueError: shapes differ or are not (b, 3, h, w), or the target is far out of [0, 1].
         TypeError: one image is of integers.
         FileNotFoundError: the file of VGG16 is missing; the error says where it belongs.
     """
+    check_colours(image, target)
+    check_range(target)
     distance = model if model is not None else _loaded(image.device)
     return distance(image, target)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from restoralib.metrics._inputs import precision
+from restoralib.metrics._inputs import check_colours, precision
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,15 @@ class Moments:
         """The moments of vectors, (n, d).
 
         Raises:
-            ValueError: the shape is another, or there is no vector.
+            ValueError: the shape is another, there is no vector, or one holds NaN or infinity.
         """
         if features.ndim != 2 or not len(features):
             raise ValueError(f"expected features (n, d), n at least 1, got {tuple(features.shape)}")
+        broken = (~features.isfinite()).any(1).nonzero().flatten().tolist()
+        if broken:
+            raise ValueError(
+                f"{len(broken)} of {len(features)} features are not finite, first that of image {broken[0]}; leave it out"
+            )
         features = features.to(precision(features))
         mean = features.mean(0)
         centered = features - mean
@@ -85,15 +92,51 @@ def frechet_distance(first: Moments, second: Moments) -> Tensor:
     return (first.mean - second.mean).square().sum() + one.trace() + two.trace() - 2 * common
 
 
+def inception_input(image: Tensor) -> Tensor:
+    """What the network of published FIDs takes: images resized to 299x299, bilinearly and without antialiasing, in [-1, 1].
+
+    Shapes: (b, 3, h, w) RGB in [0, 1] -> (b, 3, 299, 299).
+
+    Raises:
+        ValueError: the images are not (b, 3, h, w).
+        TypeError: they are of integers.
+
+    Source: conventions of pytorch-fid, whose images have been rounded to 8 bits: see `to_8_bits`.
+    """
+    check_colours(image, image)
+    resized = F.interpolate(image, size=(299, 299), mode="bilinear", align_corners=False)
+    return 2 * resized - 1
+
+
+def gather_moments(images: Iterable[Tensor], extract: Callable[[Tensor], Tensor]) -> Moments:
+    """The moments of a set's features, a batch at a time, so that a set of any size fits.
+
+    Args:
+        images: batches of images, as `extract` wants them.
+        extract: gives the features of a batch, (b, d); it runs without gradients.
+
+    Raises:
+        ValueError: there is no batch, or features are not (b, d) or not finite.
+    """
+    moments: Moments | None = None
+    with torch.no_grad():
+        for batch in images:
+            found = Moments.of(extract(batch))
+            moments = found if moments is None else moments.merge(found)
+    if moments is None:
+        raise ValueError("there is no image to take features of")
+    return moments
+
+
 def fid(first: Tensor, second: Tensor) -> Tensor:
     """Fréchet distance of two sets of features, (n, d) and (m, d): a number, and smaller is better.
 
     The extractor is yours: published FIDs use the 2048 pooled features of the Inception-v3 converted from TensorFlow
-    ("pt_inception-2015-12-05") on images resized bilinearly to 299x299, and no other gives comparable values. Sets of a few
-    hundred images are biased upwards: state the count. For sets that do not fit into memory, merge `Moments` batch by batch and
+    ("pt_inception-2015-12-05") on images that `inception_input` prepares, and no other gives comparable values. Sets of a few
+    hundred images are biased upwards: state the count. For sets that do not fit into memory, `gather_moments` of each and
     compare them by `frechet_distance`.
 
     Raises:
-        ValueError: shapes are not (n, d) and (m, d), or a set has fewer than two vectors.
+        ValueError: shapes are not (n, d) and (m, d), a set has fewer than two vectors, or one is not finite.
     """
     return frechet_distance(Moments.of(first), Moments.of(second))

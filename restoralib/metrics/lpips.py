@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restoralib.blocks.features import load_features
-from restoralib.metrics._inputs import check_colours
+from restoralib.metrics._inputs import check_colours, check_range
 from restoralib.metrics._published import read_published
 
 Net = Literal["alex", "vgg", "squeeze"]
@@ -30,7 +30,8 @@ class LPIPS(nn.Module):
     """LPIPS: the weighted squared difference of unit-normalised deep features, summed over the layers.
 
     Call it with a result and its target, (b, 3, h, w) RGB in [0, 1], for one distance an image, (b,): 0 for equal images, and
-    smaller is better. It computes in the type of its weights (`.double()` changes it), and gradients pass to the images.
+    smaller is better. It computes in the type of its weights (`.double()` changes it), under autocast too, and gradients pass
+    to the images. Values are not checked, so that a training step need not wait for them; `lpips` does.
 
     Zhang et al., CVPR 2018, arXiv:1801.03924; the linear weights are the authors' (BSD-2-Clause) and come with the package.
 
@@ -82,13 +83,15 @@ class LPIPS(nn.Module):
 
     def per_layer(self, image: Tensor, target: Tensor) -> Tensor:
         """The distance of each layer, (b, layers); their sum is LPIPS."""
-        return torch.stack([difference.mean((1, 2, 3)) for difference in self._differences(image, target)], 1)
+        with torch.autocast(image.device.type, enabled=False):
+            return torch.stack([difference.mean((1, 2, 3)) for difference in self._differences(image, target)], 1)
 
     def spatial(self, image: Tensor, target: Tensor) -> Tensor:
         """Where the images differ: each layer's map enlarged bilinearly to the images' size, and their sum, (b, 1, h, w)."""
         size = image.shape[-2:]
-        maps = (F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in self._differences(image, target))
-        return torch.stack(list(maps)).sum(0)
+        with torch.autocast(image.device.type, enabled=False):
+            maps = [F.interpolate(m, size=size, mode="bilinear", align_corners=False) for m in self._differences(image, target)]
+            return torch.stack(maps).sum(0)
 
     def _differences(self, image: Tensor, target: Tensor) -> Iterator[Tensor]:
         check_colours(image, target)
@@ -105,7 +108,8 @@ def _unit(x: Tensor) -> Tensor:
 
 @lru_cache(maxsize=3)
 def _loaded(net: Net, device: torch.device) -> LPIPS:
-    return LPIPS(net).to(device)
+    with torch.inference_mode(False):  # it outlives the caller's mode
+        return LPIPS(net).to(device)
 
 
 def lpips(image: Tensor, target: Tensor, model: Net | LPIPS = "alex") -> Tensor:
@@ -122,9 +126,11 @@ def lpips(image: Tensor, target: Tensor, model: Net | LPIPS = "alex") -> Tensor:
         (b,), 0 where the images are equal.
 
     Raises:
-        ValueError: shapes differ or are not (b, 3, h, w), or the images are too small.
+        ValueError: shapes differ or are not (b, 3, h, w), the images are too small, or the target is far out of [0, 1].
         TypeError: one image is of integers.
         FileNotFoundError: the backbone's file is missing; the error says where it belongs.
     """
+    check_colours(image, target)
+    check_range(target)
     distance = _loaded(model, image.device) if isinstance(model, str) else model
     return distance(image, target)

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restoralib.metrics._inputs import check_image
+from restoralib.metrics._inputs import check_image, check_range
 from restoralib.metrics._published import read_published
-from restoralib.metrics._window import gaussian, slide
+from restoralib.metrics._window import constant, gaussian, slide
 from restoralib.metrics.fid import Moments
 from restoralib.ops.color import rgb_to_y
 from restoralib.ops.resize import resize
@@ -73,11 +73,11 @@ def normalized_luma(luma: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=1)
-def _shapes() -> tuple[Tensor, Tensor]:
+def _shapes() -> tuple[np.ndarray, np.ndarray]:
     """The grid of shape parameters, and for each the ratio Gamma(2/a)^2 / (Gamma(1/a) Gamma(3/a)), which grows with it."""
     shape = 0.2 + 0.001 * torch.arange(9801, dtype=torch.float64)
     ratio = (2 * torch.lgamma(2 / shape) - torch.lgamma(1 / shape) - torch.lgamma(3 / shape)).exp()
-    return shape, ratio
+    return shape.numpy(), ratio.numpy()
 
 
 def _masked_rms(x: Tensor, mask: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ def _fit_generalized_gaussian(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     skew = left / right
     moment = x.abs().mean((1, 2)) ** 2 / x.square().mean((1, 2))
     wanted = moment * (skew**3 + 1) * (skew + 1) / (skew**2 + 1) ** 2
-    grid, ratios = (table.to(x) for table in _shapes())
+    grid, ratios = (constant(table, x) for table in _shapes())
     above = torch.searchsorted(ratios, wanted).clamp(1, len(ratios) - 1)
     nearer_below = wanted - ratios[above - 1] <= ratios[above] - wanted
     shape = grid[torch.where(nearer_below, above - 1, above)]
@@ -163,6 +163,7 @@ def _features(image: Tensor, luma: Luma, block: int) -> tuple[Tensor, Tensor]:
     return torch.cat(features, 1), _blocks(_local_statistics(full)[1], block).mean((1, 2))
 
 
+@torch.no_grad()
 def niqe(image: Tensor, *, model: NiqeModel | None = None, luma: Luma = "matlab", crop: int = 0) -> Tensor:
     """NIQE of each image of a batch, in float64; smaller is better.
 
@@ -179,12 +180,13 @@ def niqe(image: Tensor, *, model: NiqeModel | None = None, luma: Luma = "matlab"
         (b,); NaN for images that hold NaN, or of which fewer than two blocks have any texture (constant images).
 
     Raises:
-        ValueError: the shape is another, or fewer than two blocks fit in.
+        ValueError: the shape is another, fewer than two blocks fit in, or the image is far out of [0, 1].
         TypeError: the image is of integers.
 
     Source: Mittal et al., IEEE SPL 2013; conventions of BasicSR, which equal the MATLAB release.
     """
     image = check_image(image, crop)
+    check_range(image, name="the image")
     if luma not in ("matlab", "gray"):
         raise ValueError(f"luma should be 'matlab' or 'gray', got {luma!r}")
     model = model or NiqeModel.published()
@@ -221,14 +223,15 @@ def fit_niqe(images: Iterable[Tensor], *, block: int = 96, sharpness: float = 0.
         luma: as in `niqe`.
 
     Raises:
-        ValueError: a photograph is smaller than a block or not finite, `block` is odd, or fewer than 37 blocks remain, of which
-            no covariance of 36 features can be told.
+        ValueError: a photograph is smaller than a block, not finite or far out of [0, 1], `block` is odd, or fewer than 37
+            blocks remain, of which no covariance of 36 features can be told.
     """
     if block < 2 or block % 2:
         raise ValueError(f"block should be an even number, got {block}")
     moments: Moments | None = None
     for image in images:
         single = check_image(image if image.ndim == 4 else image[None])
+        check_range(single, name="a photograph")
         if not single.isfinite().all():
             raise ValueError("a photograph holds values that are not finite; leave it out")
         features, sharp = _features(single, luma, block)

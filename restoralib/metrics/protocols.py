@@ -13,7 +13,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from restoralib.metrics._inputs import check_shapes, check_types, precision
+from restoralib.metrics._inputs import check_range, check_shapes, check_types, precision
 from restoralib.metrics.psnr import psnr, psnr_b
 from restoralib.metrics.ssim import ssim, ssim_matlab, ssim_pooled, ssim_skimage
 from restoralib.ops.color import rgb_to_y
@@ -21,7 +21,11 @@ from restoralib.ops.color import rgb_to_y
 
 def to_8_bits(image: Tensor) -> Tensor:
     """Clamp to [0, 1] and round to multiples of 1/255, halves to even, as an 8-bit file stores it."""
-    return (image.clamp(0, 1) * 255).round() / 255
+    return _to_levels(image, 255)
+
+
+def _to_levels(image: Tensor, levels: int) -> Tensor:
+    return (image.clamp(0, 1) * levels).round() / levels
 
 
 def luma_8_bits(image: Tensor) -> Tensor:
@@ -62,7 +66,7 @@ class Protocol:
     Args:
         name: under which `PROTOCOLS` lists it.
         tables: where it is used.
-        levels: 255: results are clamped and rounded to 8 bits first; None: they are clamped, and not rounded.
+        levels: what results are rounded to after they are clamped: 255 for 8 bits, None for no rounding.
         luma: "float": PSNR and SSIM of the unrounded luma; "8-bit": of the luma rounded as MATLAB does; None: of all channels.
         border: "scale": the super-resolution factor is left out on all sides; "none": nothing is.
         ssim: the version of SSIM, a key of `SSIM`.
@@ -86,11 +90,13 @@ class Protocol:
             scale: the super-resolution factor, which protocols with a border need; 1 is no super-resolution and no border.
 
         Raises:
-            ValueError: shapes differ or are not (b, c, h, w), the scale is missing, or its border leaves nothing.
+            ValueError: shapes differ or are not (b, c, h, w), the reference is far out of [0, 1], the scale is missing, or its
+                border leaves nothing.
             TypeError: one image is of integers.
         """
         check_shapes(image, target)
         check_types(image, target)
+        check_range(target)
         crop = 0
         if self.border == "scale":
             if scale is None or scale < 1:
@@ -104,7 +110,7 @@ class Protocol:
             image = image * (target.mean((1, 2, 3), keepdim=True) / image.mean((1, 2, 3), keepdim=True).clamp(min=1e-12))
         sides = []
         for side in (image, target):
-            side = to_8_bits(side) if self.levels else side.clamp(0, 1)
+            side = _to_levels(side, self.levels) if self.levels else side.clamp(0, 1)
             side = side[..., crop : height - crop, crop : width - crop]
             if self.luma:
                 side = luma_8_bits(side) if self.luma == "8-bit" else luma(side)

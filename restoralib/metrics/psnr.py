@@ -25,10 +25,10 @@ def psnr(image: Tensor, target: Tensor, *, data_range: float = 1.0, crop: int = 
         (b,), infinite where the images are equal and eps is 0.
 
     Raises:
-        ValueError: shapes differ, are not (b, c, h, w), or `crop` leaves nothing.
+        ValueError: shapes differ, are not (b, c, h, w), `crop` leaves nothing, or the reference is far out of range.
         TypeError: one image is of integers.
     """
-    image, target = check_pair(image, target, crop)
+    image, target = check_pair(image, target, crop, data_range)
     squared_error = ((image - target) / data_range).square().mean((1, 2, 3))
     return -10 * (squared_error + eps).log10()
 
@@ -51,12 +51,12 @@ def psnr_b(image: Tensor, target: Tensor, *, data_range: float = 1.0, crop: int 
         (b,), infinite where the images are equal and show no blocks.
 
     Raises:
-        ValueError: shapes differ, are not (b, c, h, w), or a side has fewer than two blocks.
+        ValueError: shapes differ, are not (b, c, h, w), a side has fewer than two blocks, or the reference is far out of range.
         TypeError: one image is of integers.
 
     Source: Yim and Bovik, IEEE TIP 2011; conventions of SwinIR's tables.
     """
-    image, target = check_pair(image, target, crop)
+    image, target = check_pair(image, target, crop, data_range)
     height, width = image.shape[-2:]
     if min(height, width) < 2 * block:
         raise ValueError(

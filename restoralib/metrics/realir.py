@@ -9,8 +9,9 @@ RealRestorer, RealIR-Bench; the formula is checked on the 80 entries of the pape
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
+
+from restoralib.metrics._inputs import precision
 
 
 def _check(before: Tensor, after: Tensor, lpips: Tensor) -> tuple[Tensor, Tensor]:
@@ -18,7 +19,7 @@ def _check(before: Tensor, after: Tensor, lpips: Tensor) -> tuple[Tensor, Tensor
     if not before.shape == after.shape == lpips.shape or before.ndim != 1:
         shapes = ", ".join(str(tuple(values.shape)) for values in (before, after, lpips))
         raise ValueError(f"expected scores before, after and LPIPS of one shape (b,), got {shapes}")
-    before, after, lpips = (values.to(torch.float64) for values in (before, after, lpips))
+    before, after, lpips = (values.to(precision(values)) for values in (before, after, lpips))
     for name, scores in (("before", before), ("after", after)):
         if ((scores < 1) | (scores > 5)).any():
             raise ValueError(

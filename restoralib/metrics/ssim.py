@@ -8,23 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache, partial
+from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from restoralib.metrics._inputs import check_pair
-from restoralib.metrics._window import gaussian, slide, uniform
+from restoralib.metrics._window import constant, gaussian, slide, uniform
+
+Border = Literal["valid", "replicate", "reflect"]
 
 _GAUSSIAN = gaussian(11, 1.5)
-_UNIFORM = uniform(7)
 _EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
-def _similarity(
+def similarity_maps(
     x: Tensor, y: Tensor, blur: Callable[[Tensor], Tensor], data_range: float, sample: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Maps of the similarity and of its contrast and structure part alone."""
+    """Maps of the similarity and of its contrast and structure part alone, in the type of the images.
+
+    Args:
+        x: one image, (b, c, h, w).
+        y: the other.
+        blur: gives the weighted means over the windows.
+        data_range: largest possible value.
+        sample: what variances and the covariance are multiplied by: n / (n - 1) for those of a sample.
+    """
     x, y = x / data_range, y / data_range
     mean_x, mean_y = blur(x), blur(y)
     variances = sample * (blur(x * x + y * y) - mean_x**2 - mean_y**2)
@@ -40,37 +51,66 @@ def _check_size(image: Tensor, smallest: int, name: str, crop: int) -> None:
         raise ValueError(f"{name} needs {smallest}x{smallest} pixels, got {height}x{width} after a crop of {crop}")
 
 
-def ssim(image: Tensor, target: Tensor, *, data_range: float = 1.0, crop: int = 0) -> Tensor:
-    """SSIM of each image of a batch, as most restoration tables compute it, in float64.
+def ssim(
+    image: Tensor,
+    target: Tensor,
+    *,
+    data_range: float = 1.0,
+    crop: int = 0,
+    window: int = 11,
+    sigma: float | None = 1.5,
+    border: Border = "valid",
+    sample_covariance: bool = False,
+) -> Tensor:
+    """SSIM of each image of a batch, by default as most restoration tables compute it, in float64.
 
     Each channel alone, an 11x11 Gaussian window of sigma 1.5, population covariance, only positions where the window fits;
     the mean over the map and the channels. Papers round results to 8 bits first and often take the luma: see `protocols`.
-    Differentiable; NaN where an image holds NaN.
+    Other libraries differ in the last four arguments, and by that in the second decimal. Differentiable; NaN where an image
+    holds NaN.
 
     Args:
-        image: (b, c, h, w), at least 11 pixels high and wide after the crop.
+        image: (b, c, h, w), at least as high and wide as the window after the crop.
         target: the reference, of the same shape.
         data_range: largest possible value.
         crop: border left out on all sides, in pixels.
+        window: side of the window, odd.
+        sigma: of the Gaussian window, in pixels; None gives all pixels of the window the same weight.
+        border: "valid": only positions where the window fits; "replicate": every position, the outermost pixels repeated
+            outside, as MATLAB does; "reflect": every position, the image mirrored, as torchmetrics does.
+        sample_covariance: variances and covariance with divisor n - 1, as scikit-image has them by default.
 
     Returns:
         (b,), one where the images are equal, constant ones too.
 
     Raises:
-        ValueError: shapes differ, are not (b, c, h, w), or fewer than 11 pixels are left.
+        ValueError: shapes differ, are not (b, c, h, w), the window does not fit in, or the reference is far out of range.
         TypeError: one image is of integers.
 
     Source: Wang et al., IEEE TIP 2004, eq. 13; conventions of BasicSR.
     """
-    image, target = check_pair(image, target, crop)
-    _check_size(image, len(_GAUSSIAN), "SSIM", crop)
-    return _similarity(image, target, partial(slide, weights=_GAUSSIAN), data_range)[0].mean((1, 2, 3))
+    image, target = check_pair(image, target, crop, data_range)
+    if window < 3 or window % 2 == 0:
+        raise ValueError(f"window should be an odd number of 3 or more pixels, got {window}")
+    if sigma is not None and not sigma > 0:
+        raise ValueError(f"sigma should be above 0, or None for a window of equal weights, got {sigma}")
+    if border not in ("valid", "replicate", "reflect"):
+        raise ValueError(f"border should be 'valid', 'replicate' or 'reflect', got {border!r}")
+    smallest = {"valid": window, "replicate": 1, "reflect": window // 2 + 1}[border]
+    _check_size(image, smallest, f"SSIM with a window of {window} pixels", crop)
+    weights = uniform(window) if sigma is None else gaussian(window, sigma)
+
+    def blur(x: Tensor) -> Tensor:
+        return slide(x if border == "valid" else F.pad(x, (window // 2,) * 4, mode=border), weights)
+
+    sample = window**2 / (window**2 - 1) if sample_covariance else 1.0
+    return similarity_maps(image, target, blur, data_range, sample)[0].mean((1, 2, 3))
 
 
 @lru_cache(maxsize=8)
-def _mixing(channels: int) -> Tensor:
+def _mixing(channels: int) -> np.ndarray:
     """What an 11-tap Gaussian along the channels makes of them, the outermost repeated outside."""
-    matrix = torch.zeros(channels, channels, dtype=torch.float64)
+    matrix = np.zeros((channels, channels))
     for out in range(channels):
         for tap, weight in enumerate(_GAUSSIAN):
             matrix[out, min(max(out + tap - len(_GAUSSIAN) // 2, 0), channels - 1)] += weight
@@ -78,7 +118,7 @@ def _mixing(channels: int) -> Tensor:
 
 
 def _blur_volume(x: Tensor) -> Tensor:
-    mixed = torch.einsum("bchw,dc->bdhw", x, _mixing(x.shape[1]).to(x)) if x.shape[1] > 1 else x
+    mixed = torch.einsum("bchw,dc->bdhw", x, constant(_mixing(x.shape[1]), x)) if x.shape[1] > 1 else x
     side = len(_GAUSSIAN) // 2
     return slide(F.pad(mixed, (side, side, side, side), mode="replicate"), _GAUSSIAN)
 
@@ -100,13 +140,13 @@ def ssim_matlab(image: Tensor, target: Tensor, *, data_range: float = 1.0, crop:
         (b,), one where the images are equal.
 
     Raises:
-        ValueError: shapes differ, are not (b, c, h, w), or `crop` leaves nothing.
+        ValueError: shapes differ, are not (b, c, h, w), `crop` leaves nothing, or the reference is far out of range.
         TypeError: one image is of integers.
 
     Source: MATLAB's ssim, as documented; NAFNet's 3-D SSIM is the same.
     """
-    image, target = check_pair(image, target, crop)
-    return _similarity(image, target, _blur_volume, data_range)[0].mean((1, 2, 3))
+    image, target = check_pair(image, target, crop, data_range)
+    return similarity_maps(image, target, _blur_volume, data_range)[0].mean((1, 2, 3))
 
 
 def ssim_skimage(image: Tensor, target: Tensor, *, data_range: float = 1.0, crop: int = 0) -> Tensor:
@@ -125,14 +165,10 @@ def ssim_skimage(image: Tensor, target: Tensor, *, data_range: float = 1.0, crop
         (b,), one where the images are equal.
 
     Raises:
-        ValueError: shapes differ, are not (b, c, h, w), or fewer than 7 pixels are left.
+        ValueError: shapes differ, are not (b, c, h, w), fewer than 7 pixels are left, or the reference is far out of range.
         TypeError: one image is of integers.
     """
-    image, target = check_pair(image, target, crop)
-    _check_size(image, len(_UNIFORM), "SSIM with scikit-image's window", crop)
-    count = len(_UNIFORM) ** 2
-    blur = partial(slide, weights=_UNIFORM)
-    return _similarity(image, target, blur, data_range, sample=count / (count - 1))[0].mean((1, 2, 3))
+    return ssim(image, target, data_range=data_range, crop=crop, window=7, sigma=None, sample_covariance=True)
 
 
 def ssim_pooled(image: Tensor, target: Tensor, *, data_range: float = 1.0, crop: int = 0) -> Tensor:
@@ -151,10 +187,10 @@ def ssim_pooled(image: Tensor, target: Tensor, *, data_range: float = 1.0, crop:
         (b,), one where the images are equal.
 
     Raises:
-        ValueError: shapes differ, are not (b, c, h, w), or fewer than 11 pixels are left.
+        ValueError: shapes differ, are not (b, c, h, w), fewer than 11 pixels are left, or the reference is far out of range.
         TypeError: one image is of integers.
     """
-    image, target = check_pair(image, target, crop)
+    image, target = check_pair(image, target, crop, data_range)
     factor = max(1, round(min(image.shape[-2:]) / 256))
     return ssim(F.avg_pool2d(image, factor), F.avg_pool2d(target, factor), data_range=data_range)
 
@@ -182,18 +218,18 @@ def ms_ssim(image: Tensor, target: Tensor, *, data_range: float = 1.0, crop: int
         (b,), one where the images are equal.
 
     Raises:
-        ValueError: shapes differ, are not (b, c, h, w), or fewer than 161 pixels are left.
+        ValueError: shapes differ, are not (b, c, h, w), fewer than 161 pixels are left, or the reference is far out of range.
         TypeError: one image is of integers.
 
     Source: Wang et al., Asilomar 2003, with its five exponents.
     """
-    image, target = check_pair(image, target, crop)
+    image, target = check_pair(image, target, crop, data_range)
     _check_size(image, (len(_GAUSSIAN) - 1) * 2 ** (len(_EXPONENTS) - 1) + 1, "MS-SSIM", crop)
     product = image.new_ones(image.shape[:2])
     for scale, exponent in enumerate(_EXPONENTS):
         if scale:
             image, target = _halve(image), _halve(target)
-        whole, structure = _similarity(image, target, partial(slide, weights=_GAUSSIAN), data_range)
+        whole, structure = similarity_maps(image, target, partial(slide, weights=_GAUSSIAN), data_range)
         value = (whole if scale == len(_EXPONENTS) - 1 else structure).mean((2, 3))
         # A power of 0 has no gradient: what is not positive takes no part in it. NaN stays NaN.
         negative = value <= 0

@@ -1,8 +1,10 @@
 """Models of what spoils photographs: linear operators, degradations with their parameters, and pipelines that draw them."""
 
+from restoralib.degradations.blur import DefocusBlur, GaussianBlur, MotionBlur, SincBlur
 from restoralib.degradations.camera import CameraNoise, add_shot_read_noise, camera_matrix, demosaic, process, unprocess
 from restoralib.degradations.chain import Chain, rebuild, record
 from restoralib.degradations.degradation import Degradation
+from restoralib.degradations.downsample import BlurDecimate, Downsample
 from restoralib.degradations.filters import (
     PADDINGS,
     blur_decimate,
@@ -16,6 +18,7 @@ from restoralib.degradations.filters import (
 from restoralib.degradations.fspecial import fspecial_average, fspecial_disk, fspecial_gaussian, fspecial_motion
 from restoralib.degradations.jpeg import JPEG, DiffJPEG, diff_jpeg, jpeg, quantisation_table
 from restoralib.degradations.kernels import (
+    ESRGAN_CHANCES,
     KERNEL_KINDS,
     BlurShape,
     anisotropic_gaussian_kernel,
@@ -66,27 +69,40 @@ DEGRADATIONS: dict[str, type[Degradation]] = {
         SaltAndPepper,
         SpeckleNoise,
         UnevenLight,
+        DefocusBlur,
+        GaussianBlur,
+        MotionBlur,
+        SincBlur,
+        BlurDecimate,
+        Downsample,
         # One line a class keeps edits apart.
     )
 }
 
 __all__ = [
     "DEGRADATIONS",
+    "ESRGAN_CHANCES",
     "JPEG",
     "KERNEL_KINDS",
     "PADDINGS",
+    "BlurDecimate",
     "BlurShape",
     "CameraNoise",
     "Chain",
     "CorrelatedNoise",
+    "DefocusBlur",
     "Degradation",
     "DiffJPEG",
+    "Downsample",
+    "GaussianBlur",
     "GaussianNoise",
     "Grain",
     "LowLight",
+    "MotionBlur",
     "PoissonNoise",
     "RoundToLevels",
     "SaltAndPepper",
+    "SincBlur",
     "SpeckleNoise",
     "UnevenLight",
     "add_correlated_noise",

@@ -25,6 +25,8 @@ KERNEL_KINDS: tuple[KernelKind, ...] = (
     "plateau_iso",
     "plateau_aniso",
 )
+ESRGAN_CHANCES = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+"""How likely Real-ESRGAN draws each of `KERNEL_KINDS`."""
 
 
 class UniformSource(Protocol):
@@ -122,7 +124,8 @@ def anisotropic_gaussian_kernel(size: int, theta: float, l1: float, l2: float) -
 def shift_kernel(kernel: Tensor, scale: int) -> Tensor:
     """A kernel moved up and left by (scale - 1) / 2 pixels, of sum one again.
 
-    Decimation that keeps the first pixel of each block then samples the blocks' centres, as bicubic reduction does.
+    A convolution with it and a decimation that keeps the first pixel of each block sample the blocks' centres, as bicubic
+    reduction does.
     Between pixels it is interpolated linearly; what would come from outside repeats the last row and column.
 
     Args:
@@ -260,7 +263,7 @@ def roughen(kernel: Tensor, source: torch.Generator | UniformSource, factors: Ra
 def draw_kind(
     source: torch.Generator,
     kinds: Sequence[KernelKind] = KERNEL_KINDS,
-    chances: Sequence[float] = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03),
+    chances: Sequence[float] = ESRGAN_CHANCES,
 ) -> KernelKind:
     """One of the kinds, by default with Real-ESRGAN's chances."""
     return choice(kinds, source, chances)

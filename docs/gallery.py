@@ -14,9 +14,8 @@ from torch import Tensor
 
 import restoralib
 from restoralib.comparison import enlarge_to, side_by_side
-from restoralib.evaluation import round_to_8_bits
 from restoralib.images import Picture, read_image, write_image
-from restoralib.metrics import psnr
+from restoralib.metrics import psnr, to_8_bits
 from restoralib.ops import resize
 from restoralib.training.denoise import add_noise
 from restoralib.zoo import TASKS
@@ -38,9 +37,9 @@ def degrade_and_restore(clean: Tensor, task: str, sigma: int) -> tuple[Tensor, T
     if task == "denoise":
         before = small = add_noise(clean, torch.tensor(sigma / 255), torch.Generator().manual_seed(0))
     else:
-        small = round_to_8_bits(resize(clean, 1 / int(task.removeprefix("sr"))))
-        before = round_to_8_bits(enlarge_to(small, SIZE))
-    return before, round_to_8_bits(restoralib.restore(small, task))
+        small = to_8_bits(resize(clean, 1 / int(task.removeprefix("sr"))))
+        before = to_8_bits(enlarge_to(small, SIZE))
+    return before, to_8_bits(restoralib.restore(small, task))
 
 
 def main() -> None:

@@ -15,16 +15,15 @@ from torch import Tensor
 
 import restoralib
 from restoralib.comparison import enlarge_to, side_by_side
-from restoralib.evaluation import round_to_8_bits
 from restoralib.images import Picture, read_image, write_image
-from restoralib.metrics import psnr
+from restoralib.metrics import psnr, to_8_bits
 from restoralib.ops import resize
 
 
 def add_noise(clean: Tensor, sigma: float = 25, seed: int = 0) -> Tensor:
     """Gaussian noise of a standard deviation given in 8-bit units."""
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(seed))
-    return round_to_8_bits(clean + sigma / 255 * noise)
+    return to_8_bits(clean + sigma / 255 * noise)
 
 
 def report(title: str, before: Tensor, after: Tensor, clean: Tensor) -> None:
@@ -47,7 +46,7 @@ def main() -> None:
     denoised = restoralib.restore(noisy, "denoise")
     report("denoising, sigma 25", noisy, denoised, clean)
 
-    small = round_to_8_bits(resize(clean, 1 / 4))
+    small = to_8_bits(resize(clean, 1 / 4))
     enlarged = enlarge_to(small, (height, width))
     restored = restoralib.restore(small, "sr4")
     report("super-resolution x4", enlarged, restored, clean)

@@ -1,0 +1,27 @@
+"""Models on sets of images, with figures as the papers print them.
+
+    python -m restoralib.evaluation EVAL_FOLDER [--bm3d]
+
+measures the bundled weights on the folders Set5/HR, Set14/HR and CBSD68 of EVAL_FOLDER, beside bicubic enlargement and, with
+the package bm3d, CBM3D.
+"""
+
+from restoralib.evaluation.bundled import Figures, cbm3d, evaluate_bundled
+from restoralib.evaluation.inputs import add_table_noise
+from restoralib.evaluation.measures import MEASURES, Measure
+from restoralib.evaluation.results import Evaluation, Failure, ImageFigures, read_evaluations
+from restoralib.evaluation.run import evaluate
+
+__all__ = [
+    "MEASURES",
+    "Evaluation",
+    "Failure",
+    "Figures",
+    "ImageFigures",
+    "Measure",
+    "add_table_noise",
+    "cbm3d",
+    "evaluate",
+    "evaluate_bundled",
+    "read_evaluations",
+]

@@ -1,0 +1,5 @@
+"""`python -m restoralib.evaluation`."""
+
+from restoralib.evaluation.bundled import main
+
+main()

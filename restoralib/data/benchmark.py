@@ -198,6 +198,7 @@ def open_benchmark(
     *,
     scale: int | None = None,
     split: str | None = None,
+    clean: str | os.PathLike[str] | None = None,
     keep_gray: bool | None = None,
     image_column: str | None = None,
     task_column: str | None = None,
@@ -211,6 +212,7 @@ def open_benchmark(
         scale: the super-resolution factor. Clean images are cut to a multiple of it; where the set holds reduced images for it,
             they are the degraded ones, and otherwise those are None.
         split: "test", "train" or "validation", where the layout has several; None takes the first that it lists.
+        clean: for "pairs", the folder of clean images; `path` is that of the degraded ones then. None looks for both in `path`.
         keep_gray: give grey images one channel instead of three equal ones; None does so where the papers score raw grey.
         image_column: for tables (RealIR-Bench), the column of images; None finds it by its type.
         task_column: for tables, the column of tasks; None looks for one, and for the task in the file names.
@@ -232,18 +234,21 @@ def open_benchmark(
         raise ValueError(f"{plan.name} is no set for super-resolution; leave scale={scale} out")
     if (image_column or task_column) and not plan.tabular:
         raise ValueError(f"{plan.name} has no columns; image_column and task_column are for tables, such as realir_bench")
+    if clean is not None and plan.name != "pairs":
+        raise ValueError(f"{plan.name} has its clean images in its own folder; clean= is for the layout pairs")
     split = split or next(iter(plan.splits))
-    request = Request(root, split, scale or 1, image_column, task_column)
+    request = Request(root, split, scale or 1, image_column, task_column, None if clean is None else Path(clean))
     found = plan.find(request)
     tasks = plan.tasks
     if plan.scaled and request.scale > 1:
         tasks = (f"sr{request.scale}",)
     elif stated := {str(entry.facts["task"]) for entry in found.entries if "task" in entry.facts}:
         tasks = tuple(sorted(stated))
+    protocol = plan.protocol if request.scale > 1 or not plan.plain_protocol else plan.plain_protocol
     benchmark = Benchmark(
         plan.name,
         found.entries,
-        protocol=plan.protocol if request.scale > 1 or not plan.plain_protocol else plan.plain_protocol,
+        protocol=protocol if any(entry.clean for entry in found.entries) else None,
         scale=request.scale,
         tasks=tasks,
         problems=[*found.problems, *plan.count_problems(request, len(found.entries))],

@@ -10,6 +10,8 @@ from pathlib import Path
 from restoralib.data.entry import Entry, ImageFile, Problem
 from restoralib.data.reading import DatasetError, image_files
 
+Files = dict[str, list[Path]]
+
 
 @dataclass(frozen=True)
 class Request:
@@ -21,6 +23,7 @@ class Request:
         scale: the super-resolution factor, 1 for none.
         image_column: of a table, the column of images.
         task_column: of a table, the column of tasks.
+        clean: a folder of clean images that lies elsewhere.
     """
 
     root: Path
@@ -28,6 +31,7 @@ class Request:
     scale: int = 1
     image_column: str | None = None
     task_column: str | None = None
+    clean: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class Places:
         clean_stem: names of the clean files, without suffix.
         degraded_stem: names of the degraded files.
         many: several degraded images share a clean one, and pairs are named after the degraded files.
+        scenes: what a `*` in a folder stands for is a part of the name: SCENE-NAME.
+        by_order: partners carry different names, and are told by their places in alphabetical order.
         splits: other words for {split} in this variant.
     """
 
@@ -60,6 +66,8 @@ class Places:
     clean_stem: str = "{name}"
     degraded_stem: str = "{name}"
     many: bool = False
+    scenes: bool = True
+    by_order: bool = False
     splits: Mapping[str, str] = field(default_factory=dict)
 
     def filled(self, request: Request) -> Places:
@@ -95,6 +103,8 @@ def template(text: str) -> re.Pattern[str]:
 
 def folders(root: Path, pattern: str) -> list[Path]:
     """The folders under `root` that a relative pattern names, sorted; capitals make no difference."""
+    if Path(pattern).is_absolute():
+        return [Path(pattern)]
     found = [root]
     for part in Path(pattern).parts:
         wanted = template(part)
@@ -107,19 +117,22 @@ def folders(root: Path, pattern: str) -> list[Path]:
     return found
 
 
-def keyed(root: Path, pattern: str | None, stem: str) -> dict[str, list[Path]]:
-    """The image files of a pattern's folders by their keys.
-
-    Where the pattern has a `*`, files of several folders are told apart by what it stands for: scene-key.
-    """
-    files: dict[str, list[Path]] = {}
+def keyed(root: Path, pattern: str | None, stem: str = "{name}", *, scenes: bool = True) -> Files:
+    """The image files of a pattern's folders by their keys: what {name} stands for, after what a folder's `*` stands for."""
+    files: Files = {}
     if pattern is None:
         return files
     wanted = template(stem)
     for folder in folders(root, pattern):
-        names = [
-            actual for part, actual in zip(Path(pattern).parts, folder.relative_to(root).parts, strict=True) if "*" in part
-        ]
+        names = (
+            []
+            if "*" not in pattern
+            else [
+                actual
+                for part, actual in zip(Path(pattern).parts, folder.relative_to(root).parts, strict=True)
+                if scenes and "*" in part
+            ]
+        )
         for path in image_files(folder):
             if match := wanted.fullmatch(path.stem):
                 files.setdefault("-".join([*names, match[1]]), []).append(path)
@@ -127,12 +140,13 @@ def keyed(root: Path, pattern: str | None, stem: str) -> dict[str, list[Path]]:
 
 
 def find_pairs(request: Request, variants: Sequence[Places], *, names: Collection[str] = ()) -> Found:
-    """Pair the files of the first variant of which anything is there.
+    """Pair the files of the variant of which most is there.
 
     Args:
         request: what the caller asked.
-        variants: in order of preference; those with both sides come before those with one.
-        names: the keys that the whole set has, where they are known; those that are missing are reported one by one, unless the
+        variants: in order of preference. The one with most pairs is taken; without any pair, the first with all that it asks
+            for; without one, the first of which anything is there.
+        names: of the pairs of the whole set, where they are known; those that are missing are reported one by one, unless the
             files carry other names altogether.
 
     Raises:
@@ -142,26 +156,44 @@ def find_pairs(request: Request, variants: Sequence[Places], *, names: Collectio
     if not root.is_dir():
         raise DatasetError(f"{root} is no folder; pass the folder of the set")
     looked = [variant.filled(request) for variant in variants if request.scale > 1 or not variant.scaled]
-    one_side: Found | None = None
+    best: tuple[int, Places, Files, Files] | None = None
     for places in looked:
-        clean = keyed(root, places.clean, places.clean_stem)
-        degraded = keyed(root, places.degraded, places.degraded_stem)
-        if not clean and not degraded:
-            continue
-        entries, problems = pair(root, places, clean, degraded)
-        found = Found(entries, problems + _unnamed({**degraded, **clean}, names), str(places))
-        if (clean or places.clean is None) and (degraded or places.degraded is None):
-            return found
-        one_side = one_side or found
-    if one_side is None:
+        clean = keyed(root, places.clean, places.clean_stem, scenes=places.scenes)
+        degraded = keyed(root, places.degraded, places.degraded_stem, scenes=places.scenes)
+        if places.by_order and len(clean) == len(degraded):
+            clean = dict(zip(degraded, clean.values(), strict=True))
+        if clean or degraded:
+            whole = (clean or places.clean is None) and (degraded or places.degraded is None)
+            rank = len(clean.keys() & degraded.keys()) + 1 if whole else 0
+            if best is None or rank > best[0]:
+                best = rank, places, clean, degraded
+    if best is None:
         lines = "\n".join(f"  {places}" for places in looked)
         raise DatasetError(f"{root} holds none of the layouts that were looked for, each relative to it:\n{lines}")
-    return one_side
+    _, places, clean, degraded = best
+    if places.by_order and len(clean) != len(degraded):
+        sides = root / str(places.degraded), root / str(places.clean)
+        raise DatasetError(
+            f"{sides[0]} holds {len(degraded)} images and {sides[1]} {len(clean)}; they "
+            "are paired in alphabetical order, which takes equal numbers: copy the missing ones"
+        )
+    entries, problems = pair(root, places, clean, degraded)
+    return Found(entries, [*problems, *unnamed(entries, names)], str(places))
 
 
-def pair(
-    root: Path, places: Places, clean: dict[str, list[Path]], degraded: dict[str, list[Path]]
-) -> tuple[list[Entry], list[Problem]]:
+def find_own_pairs(request: Request) -> Found:
+    """Pairs of one's own with the same names: two folders in one, or `request.clean` beside a folder of degraded images."""
+    if request.clean is None:
+        names = (("gt", "lq"), ("target", "input"), ("clean", "degraded"), ("high", "low"), ("sharp", "blur"), ("HR", "LR"))
+        scaled = [Places(clean, degraded, degraded_stem="{name}x{scale}") for clean, degraded in names]
+        return find_pairs(request, [*(Places(*sides) for sides in names), *scaled])
+    if not request.clean.is_dir():
+        raise DatasetError(f"{request.clean} is no folder; pass the folder of clean images")
+    places = [Places(str(request.clean.resolve()), ".", degraded_stem=stem) for stem in ("{name}", "{name}x{scale}")]
+    return find_pairs(request, places)
+
+
+def pair(root: Path, places: Places, clean: Files, degraded: Files) -> tuple[list[Entry], list[Problem]]:
     """Entries of the files that two sides have by their keys, and what is wrong with them; a missing partner stays an entry."""
     entries: list[Entry] = []
     problems: list[Problem] = []
@@ -195,8 +227,8 @@ def _doubles(files: Sequence[Path]) -> list[Problem]:
     return [Problem(file, f"has the same name as {files[0].name}, which is used") for file in files[1:]]
 
 
-def _partner(root: Path, pattern: str, present: Mapping[str, list[Path]], key: str, other: Path) -> Path:
-    """Where the missing partner of a file should lie, as its neighbours lie."""
+def _partner(root: Path, pattern: str, present: Files, key: str, other: Path) -> Path:
+    """Where the missing partner of a file should lie: as its neighbours do."""
     for known, (file, *_) in present.items():
         scene, _, last = known.rpartition("-") if "*" in pattern else ("", "", known)
         wanted_scene, _, wanted = key.rpartition("-") if "*" in pattern else ("", "", key)
@@ -206,14 +238,16 @@ def _partner(root: Path, pattern: str, present: Mapping[str, list[Path]], key: s
     return root / pattern / other.name
 
 
-def _unnamed(present: Mapping[str, list[Path]], names: Collection[str]) -> list[Problem]:
+def unnamed(entries: Sequence[Entry], names: Collection[str]) -> list[Problem]:
+    """The known names that no entry has; nothing where most are lacking, for then the files carry other names."""
+    present = {entry.name: entry.sources[0].path for entry in entries}
     missing = [name for name in names if name not in present]
-    if len(missing) * 2 > len(names):  # The files carry other names.
+    if len(missing) * 2 > len(names) or not present:
         return []
-    known, (file, *_) = next(iter(present.items()))
+    known, file = next(iter(present.items()))
     return [Problem(file.with_name(file.name.replace(known, name)), "is missing") for name in missing]
 
 
 def natural(text: str) -> tuple[tuple[int, int | str], ...]:
     """A key that sorts 2 before 10."""
-    return tuple((0, int(part)) if part.isdigit() else (1, part) for part in re.split(r"(\d+)", text) if part)
+    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", text) if part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -9,9 +10,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-T = TypeVar("T")
+from restoralib.data.reading import IMAGE_SUFFIXES, image_files, read_pixels, to_image
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+T = TypeVar("T")
 
 
 def read_photographs(folder: str | Path, *, exclude: Sequence[str] = (), keep_gray: bool = False) -> dict[str, Tensor]:
@@ -23,23 +24,23 @@ def read_photographs(folder: str | Path, *, exclude: Sequence[str] = (), keep_gr
         keep_gray: give grey files one channel instead of three equal ones.
 
     Returns:
-        Name without suffix -> image (3, h, w), or (1, h, w), uint8.
+        Name without suffix -> image (3, h, w), or (1, h, w), uint8. Deeper files are rounded to 8 bits with a warning.
 
     Raises:
         FileNotFoundError: the folder does not exist or holds no image.
+        DatasetError: a file is damaged.
     """
-    from PIL import Image
-
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a directory; pass a folder of photographs")
     photographs = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not any(path.match(pattern) for pattern in exclude):
-            with Image.open(path) as image:
-                pixels = image.convert("L" if keep_gray and image.mode == "L" else "RGB")
-                data = torch.frombuffer(bytearray(pixels.tobytes()), dtype=torch.uint8)
-                photographs[path.stem] = data.view(image.height, image.width, -1).permute(2, 0, 1).contiguous()
+    for path in image_files(folder):
+        if not any(path.match(pattern) for pattern in exclude):
+            pixels = read_pixels(path)
+            if pixels.dtype != torch.uint8:
+                warnings.warn(f"{path} has more than 8 bits a channel, which are rounded to 8", stacklevel=2)
+                pixels = (to_image(pixels, keep_gray=True).clamp(0, 1) * 255).round().to(torch.uint8)
+            photographs[path.stem] = pixels if keep_gray else pixels.expand(3, -1, -1).contiguous()
     if not photographs:
         raise FileNotFoundError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return photographs

@@ -1,5 +1,6 @@
 """Diffusion for restoration: processes, denoisers, samplers and guidance, each on its own and all of one notation."""
 
+from restoralib.diffusion.bbdm import BBDM
 from restoralib.diffusion.conditional import (
     KnownRegion,
     classifier_free,
@@ -9,12 +10,15 @@ from restoralib.diffusion.conditional import (
     gamma,
     noise_level,
 )
+from restoralib.diffusion.ddbm import DDBM, VEBridge, VPBridge, ddbm_heun
 from restoralib.diffusion.ddpm import DDPM
 from restoralib.diffusion.denoiser import Denoised, Denoiser, Prediction, denoiser, from_x0, to_x0
 from restoralib.diffusion.dpm_solver import InterpolatedDDPM, dpm_solver_2m
 from restoralib.diffusion.edm import EDM, edm_heun, preconditioned
 from restoralib.diffusion.flow import Flow, flow_heun, optimal_pairs, reflow_pairs
+from restoralib.diffusion.goub import GOUB
 from restoralib.diffusion.grids import even, karras, shifted, training_steps
+from restoralib.diffusion.i2sb import I2SB, KnownRegionOfBridge
 from restoralib.diffusion.irsde import IRSDE
 from restoralib.diffusion.noise import Noise, generated, given, noise_source
 from restoralib.diffusion.ode import Solution, probability_flow, rk45
@@ -26,13 +30,18 @@ from restoralib.diffusion.predictor_corrector import (
     predictor_corrector,
 )
 from restoralib.diffusion.process import SDE, Coefficients, Gaussian, Process, as_time, snr
+from restoralib.diffusion.resshift import ResShift, resshift_etas
 from restoralib.diffusion.sampling import Guidance, Step, ancestral, ddim, descending, sample
 from restoralib.diffusion.score_sde import VESDE, VPSDE, SubVPSDE, ancestral_sampling, reverse_diffusion
 from restoralib.diffusion.sde import euler, euler_maruyama, flow_derivative, score, simulate
 
 __all__ = [
+    "BBDM",
+    "DDBM",
     "DDPM",
     "EDM",
+    "GOUB",
+    "I2SB",
     "IRSDE",
     "SDE",
     "VESDE",
@@ -46,12 +55,16 @@ __all__ = [
     "Guidance",
     "InterpolatedDDPM",
     "KnownRegion",
+    "KnownRegionOfBridge",
     "Noise",
     "Prediction",
     "Process",
+    "ResShift",
     "Solution",
     "Step",
     "SubVPSDE",
+    "VEBridge",
+    "VPBridge",
     "ancestral",
     "ancestral_sampling",
     "annealed_langevin",
@@ -60,6 +73,7 @@ __all__ = [
     "classifier_free",
     "concatenated",
     "conditional_loss",
+    "ddbm_heun",
     "ddim",
     "denoiser",
     "descending",
@@ -84,6 +98,7 @@ __all__ = [
     "predictor_corrector",
     "probability_flow",
     "reflow_pairs",
+    "resshift_etas",
     "reverse_diffusion",
     "rk45",
     "sample",

@@ -95,9 +95,11 @@ class Process(ABC):
         """
         now, past = self.at(t, x_t), self.at(r, x_t)
         ratio = now.a / past.a
-        step = (now.s**2 - ratio**2 * past.s**2).clamp(min=0)
-        share = step / now.s**2
-        mean = (past.s**2 * ratio / now.s**2) * (x_t - self.of_target(now.b - ratio * past.b, y))
+        # A bridge has no noise at its end, and all that is known of the past then is its marginal.
+        noisy = now.s > 0
+        share = ((now.s**2 - ratio**2 * past.s**2).clamp(min=0) / now.s**2).where(noisy, 1.0)
+        kept = (past.s**2 * ratio / now.s**2).where(noisy, 0.0)
+        mean = kept * (x_t - self.of_target(now.b - ratio * past.b, y))
         mean = mean + share * (past.a * x0 + self.of_target(past.b, y))
         return Gaussian(mean, past.s * share.sqrt())
 

@@ -116,7 +116,8 @@ def _one_step(
     return x_r
 
 
-Variance = Literal["small", "large", "learned"]
+Variance = Literal["small", "large", "learned", "none"]
+VARIANCES = ("small", "large", "learned", "none")
 
 
 def ancestral(process: Process, *, y: Tensor | None = None, variance: Variance = "small", floor: float = 0.0) -> Step:
@@ -128,17 +129,19 @@ def ancestral(process: Process, *, y: Tensor | None = None, variance: Variance =
         process: any process.
         y: the degraded image, for processes that go to it.
         variance: "small": that of the posterior; "large": that of the step forward, DDPM's beta; "learned": the network's,
-            between the two (Nichol & Dhariwal, arXiv:2102.09672, equation 15).
+            between the two (Nichol & Dhariwal, arXiv:2102.09672, equation 15); "none": the mean, as DiffIR and I2SB's OT-ODE.
         floor: the smallest standard deviation, also where no noise is left; IR-SDE's code has 1e-10 sqrt(dt) lambda.
 
     Raises:
         ValueError: there is no such variance; when called, it is "learned" and the denoiser gives none.
     """
-    if variance not in ("small", "large", "learned"):
-        raise ValueError(f"unknown variance {variance!r}; choose small, large or learned")
+    if variance not in VARIANCES:
+        raise ValueError(f"unknown variance {variance!r}; choose one of {', '.join(VARIANCES)}")
 
     def step(x: Tensor, denoised: Denoised, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
         mean, std = process.posterior(x, denoised.x0, t, r, y)
+        if variance == "none":
+            return mean
         if variance != "small":
             now, past = process.at(t, x), process.at(r, x)
             large = (now.s**2 - (now.a / past.a) ** 2 * past.s**2).clamp(min=0).sqrt()

@@ -5,7 +5,10 @@ from restoralib.ops.pad import pad_to_multiple
 from restoralib.ops.resize import resize, resize_taps
 from restoralib.ops.schedules import (
     cosine_betas,
+    cosine_thetas,
     linear_betas,
+    linear_thetas,
+    mirrored_betas,
     sigmoid_betas,
     sqrt_linear_betas,
     zero_terminal_snr,
@@ -16,7 +19,10 @@ __all__ = [
     "blend_weights",
     "core_spans",
     "cosine_betas",
+    "cosine_thetas",
     "linear_betas",
+    "linear_thetas",
+    "mirrored_betas",
     "pad_to_multiple",
     "plan_tiles",
     "resize",

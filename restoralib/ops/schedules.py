@@ -48,6 +48,26 @@ def sqrt_linear_betas(steps: int, start: float, end: float) -> Tensor:
     return torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64).square()
 
 
+def mirrored_betas(steps: int, start: float, end: float) -> Tensor:
+    """Variances that rise as `sqrt_linear_betas` does for half of the steps, and fall the same way again.
+
+    I2SB (arXiv:2302.05872), whose code has start 1e-4 and end 0.3 / steps, or 1 / steps for its ODE.
+
+    Args:
+        steps: how many.
+        start: the first and the last variance.
+        end: what the rise would reach after all steps.
+
+    Returns:
+        (steps,), float64.
+
+    Raises:
+        ValueError: as for `sqrt_linear_betas`.
+    """
+    half = sqrt_linear_betas(steps, start, end)[: (steps + 1) // 2]
+    return torch.cat([half, half[: steps // 2].flip(0)])
+
+
 def cosine_betas(steps: int, offset: float = 0.008, max_beta: float = 0.999) -> Tensor:
     """Variances of the steps for which alpha_bar falls like the square of a cosine.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import goldens_bridges
 import goldens_conditional
 import goldens_ddpm
 import goldens_irsde
@@ -11,6 +12,7 @@ import torch
 from goldens.trajectory import Golden
 
 HANDLERS = {
+    **goldens_bridges.HANDLERS,
     **goldens_conditional.HANDLERS,
     **goldens_ddpm.HANDLERS,
     **goldens_irsde.HANDLERS,

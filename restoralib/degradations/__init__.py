@@ -3,6 +3,7 @@
 from restoralib.degradations.blur import DefocusBlur, GaussianBlur, MotionBlur, SincBlur
 from restoralib.degradations.camera import CameraNoise, add_shot_read_noise, camera_matrix, demosaic, process, unprocess
 from restoralib.degradations.chain import Chain, rebuild, record
+from restoralib.degradations.color import ColorJitter, jitter_color
 from restoralib.degradations.degradation import Degradation
 from restoralib.degradations.downsample import BlurDecimate, Downsample
 from restoralib.degradations.filters import (
@@ -15,7 +16,10 @@ from restoralib.degradations.filters import (
     pad_border,
     usm_sharpen,
 )
+from restoralib.degradations.flare import Flare, flare
 from restoralib.degradations.fspecial import fspecial_average, fspecial_disk, fspecial_gaussian, fspecial_motion
+from restoralib.degradations.haze import Fog, Haze, depth_proxy, haze, transmission
+from restoralib.degradations.interpolation import Interpolate, interpolate
 from restoralib.degradations.jpeg import JPEG, DiffJPEG, diff_jpeg, jpeg, quantisation_table
 from restoralib.degradations.kernels import (
     ESRGAN_CHANCES,
@@ -35,6 +39,8 @@ from restoralib.degradations.kernels import (
 )
 from restoralib.degradations.levels import RoundToLevels, round_to_levels
 from restoralib.degradations.low_light import LowLight, UnevenLight, lamp, low_light, relight
+from restoralib.degradations.moire import Moire, moire_camera, moire_screen
+from restoralib.degradations.motion import CameraShake, FrameAverage, frame_average, shake_kernel, shake_trajectory
 from restoralib.degradations.noise import (
     CorrelatedNoise,
     GaussianNoise,
@@ -52,6 +58,22 @@ from restoralib.degradations.noise import (
     numpy_normal,
     poisson_means,
 )
+from restoralib.degradations.pipelines import (
+    FIRST_STAGE,
+    FIXED_GRID,
+    PAIRED_TASKS,
+    SECOND_STAGE,
+    BSRGANDegradation,
+    DegradedPair,
+    PairedDegradation,
+    RealESRGANDegradation,
+    StageRanges,
+    degraded_pair,
+    draw_task,
+)
+from restoralib.degradations.rain import Rain, rain, rain_layer
+from restoralib.degradations.raindrop import Raindrops, raindrop
+from restoralib.degradations.reflection import Reflection, defocused, ghosted, reflection
 
 DEGRADATIONS: dict[str, type[Degradation]] = {
     kind.__name__: kind
@@ -75,6 +97,20 @@ DEGRADATIONS: dict[str, type[Degradation]] = {
         SincBlur,
         BlurDecimate,
         Downsample,
+        ColorJitter,
+        Interpolate,
+        BSRGANDegradation,
+        PairedDegradation,
+        RealESRGANDegradation,
+        CameraShake,
+        Flare,
+        Fog,
+        FrameAverage,
+        Haze,
+        Moire,
+        Rain,
+        Raindrops,
+        Reflection,
         # One line a class keeps edits apart.
     )
 }
@@ -82,28 +118,48 @@ DEGRADATIONS: dict[str, type[Degradation]] = {
 __all__ = [
     "DEGRADATIONS",
     "ESRGAN_CHANCES",
+    "FIRST_STAGE",
+    "FIXED_GRID",
     "JPEG",
     "KERNEL_KINDS",
     "PADDINGS",
+    "PAIRED_TASKS",
+    "SECOND_STAGE",
+    "BSRGANDegradation",
     "BlurDecimate",
     "BlurShape",
     "CameraNoise",
+    "CameraShake",
     "Chain",
+    "ColorJitter",
     "CorrelatedNoise",
     "DefocusBlur",
     "Degradation",
+    "DegradedPair",
     "DiffJPEG",
     "Downsample",
+    "Flare",
+    "Fog",
+    "FrameAverage",
     "GaussianBlur",
     "GaussianNoise",
     "Grain",
+    "Haze",
+    "Interpolate",
     "LowLight",
+    "Moire",
     "MotionBlur",
+    "PairedDegradation",
     "PoissonNoise",
+    "Rain",
+    "Raindrops",
+    "RealESRGANDegradation",
+    "Reflection",
     "RoundToLevels",
     "SaltAndPepper",
     "SincBlur",
     "SpeckleNoise",
+    "StageRanges",
     "UnevenLight",
     "add_correlated_noise",
     "add_gaussian_noise",
@@ -117,12 +173,18 @@ __all__ = [
     "blur_resize",
     "border_positions",
     "camera_matrix",
+    "defocused",
+    "degraded_pair",
     "demosaic",
+    "depth_proxy",
     "diff_jpeg",
     "draw_covariance",
     "draw_kind",
     "draw_shape",
+    "draw_task",
     "filter2d",
+    "flare",
+    "frame_average",
     "fspecial_average",
     "fspecial_disk",
     "fspecial_gaussian",
@@ -130,9 +192,15 @@ __all__ = [
     "gaussian_blur",
     "gaussian_kernel",
     "generalized_gaussian_kernel",
+    "ghosted",
+    "haze",
+    "interpolate",
+    "jitter_color",
     "jpeg",
     "lamp",
     "low_light",
+    "moire_camera",
+    "moire_screen",
     "numpy_normal",
     "pad_border",
     "plateau_kernel",
@@ -140,14 +208,21 @@ __all__ = [
     "process",
     "pulse_kernel",
     "quantisation_table",
+    "rain",
+    "rain_layer",
+    "raindrop",
     "random_kernel",
     "rebuild",
     "record",
+    "reflection",
     "relight",
     "roughen",
     "round_to_levels",
+    "shake_kernel",
+    "shake_trajectory",
     "shift_kernel",
     "sinc_kernel",
+    "transmission",
     "unprocess",
     "usm_sharpen",
 ]

@@ -1,0 +1,186 @@
+"""Moire: a screen's stripes of red, green and blue beat with the mosaic of the camera that photographs it.
+
+The chain of Liu, Shu and Wu (LCDMoire, arXiv:1911.02498) and of Yuan et al. (AIM 2019): a screen shows the image in sub-pixels,
+the camera looks at it from an angle, samples it with its own mosaic, and fills in the missing colours.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from restoralib.degradations._fields import axes, from_light, sample, to_light
+from restoralib.degradations.camera import demosaic
+from restoralib.degradations.degradation import Degradation, check_image, choice, uniform
+from restoralib.degradations.filters import gaussian_blur
+from restoralib.ops.precision import at_least_float32
+
+
+def moire_screen(image: Tensor, enlarge: int = 3) -> Tensor:
+    """The image as a screen with stripes of sub-pixels shows it: enlarged by repetition, red lit only in the columns 0, 3, 6,
+    ..., green in 1, 4, ... and blue in 2, 5, ....
+
+    Args:
+        image: (b, 3, h, w).
+        enlarge: samples a pixel along both axes; 3 gives each colour one stripe a pixel.
+
+    Returns:
+        (b, 3, enlarge h, enlarge w), a third as bright.
+
+    Raises:
+        ValueError: the image is not RGB or the factor not positive.
+    """
+    check_image(image)
+    if image.shape[1] != 3:
+        raise ValueError(f"a screen has red, green and blue stripes and needs RGB, got {image.shape[1]} channel; repeat it")
+    if enlarge < 1:
+        raise ValueError(f"enlarge should be at least 1, got {enlarge}")
+    fine = image.repeat_interleave(enlarge, -2).repeat_interleave(enlarge, -1)
+    columns = torch.arange(fine.shape[-1], device=image.device) % 3
+    return fine * (columns == torch.arange(3, device=image.device)[:, None])[:, None]
+
+
+def moire_camera(
+    screen: Tensor,
+    angle: float = 0.06,
+    zoom: float = 0.83,
+    *,
+    center: tuple[float, float] | None = None,
+    decimate: int = 3,
+    gain: float = 3.0,
+) -> Tensor:
+    """A camera without mosaic looks at a screen: turn, zoom, sample at points, and brighten.
+
+    The point (y, x) of the picture shows the screen's column (cos(a)(x - cx) - sin(a)(y - cy)) / zoom + cx and row
+    (sin(a)(x - cx) + cos(a)(y - cy)) / zoom + cy, bilinearly, black where that is outside.
+
+    Args:
+        screen: (b, c, h, w), by `moire_screen`.
+        angle: in radians.
+        zoom: above 1 comes nearer.
+        center: row and column that stay in place; by default the middle.
+        decimate: keep each so many-th pixel of the turned screen.
+        gain: makes up for the light that the stripes take; the result is not clipped.
+
+    Returns:
+        (b, c, ceil(h / decimate), ceil(w / decimate)).
+    """
+    height, width = screen.shape[-2:]
+    middle_row, middle_column = center or ((height - 1) / 2, (width - 1) / 2)
+    rows, columns = axes(screen.double())
+    down, right = rows[::decimate] - middle_row, columns[:, ::decimate] - middle_column
+    source_columns = (math.cos(angle) * right - math.sin(angle) * down) / zoom + middle_column
+    source_rows = (math.sin(angle) * right + math.cos(angle) * down) / zoom + middle_row
+    # Whole positions on the border may be missed by a rounding error.
+    slack = 1e-9 * max(height, width)
+    inside = (source_rows >= -slack) & (source_rows <= height - 1 + slack)
+    inside &= (source_columns >= -slack) & (source_columns <= width - 1 + slack)
+    seen = sample(screen.to(at_least_float32(screen.dtype)), source_rows, source_columns) * inside
+    return (gain * seen).to(screen.dtype)
+
+
+@dataclass(frozen=True)
+class Moire(Degradation):
+    """A photograph of a screen that shows the image, brought back into the image's frame so that the pair stays aligned.
+
+    In linear light: the screen's stripes, the camera's perspective and lens, its optics, its mosaic, the filling in; then the
+    picture is warped back. Geometry is relative to the image's size, so that equal numbers give equal patterns at one size.
+
+    Args:
+        angle: of the camera about its axis, in radians.
+        zoom: camera pixels a screen pixel.
+        tilt: perspective, change of the zoom from the middle to the (lower, right) border.
+        distortion: of the lens, change of the zoom from the middle to the corners.
+        optics: sigma of the camera's blur in sub-pixels, of which a screen pixel has three; less blur, more moire.
+        strength: 0 leaves the image as it is, 1 is the whole effect.
+        gamma: of screen and camera.
+    """
+
+    angle: float = 0.05
+    zoom: float = 1.1
+    tilt: tuple[float, float] = (0.03, 0.03)
+    distortion: float = 0.01
+    optics: float = 1.0
+    strength: float = 1.0
+    gamma: float = 2.2
+
+    def __call__(self, image: Tensor) -> Tensor:
+        check_image(image)
+        scene = image.to(at_least_float32(image.dtype)).clamp(0, 1)
+        color = scene.expand(-1, 3, -1, -1)
+        captured = from_light(self._capture(to_light(color, self.gamma)).clamp(0, 1), self.gamma)
+        captured = captured if image.shape[1] == 3 else captured.mean(1, keepdim=True)
+        return torch.lerp(scene, captured, self.strength).clamp(0, 1).to(image.dtype)
+
+    def _capture(self, light: Tensor) -> Tensor:
+        height, width = light.shape[-2:]
+        screen = gaussian_blur(moire_screen(light), self.optics, padding="replicate")
+        # The camera's frame is as much larger than the image as it has pixels a screen pixel, and a margin for the turn.
+        reach = 1.05 * (1 + sum(abs(t) for t in self.tilt) + abs(self.distortion)) * self.zoom
+        turn = abs(math.cos(self.angle)), abs(math.sin(self.angle))
+        frame = (
+            math.ceil(reach * (height * turn[0] + width * turn[1])) + 8,
+            math.ceil(reach * (width * turn[0] + height * turn[1])) + 8,
+        )
+        rows, columns = axes(light.new_empty(frame))
+        down, right = self._to_screen(rows - (frame[0] - 1) / 2, columns - (frame[1] - 1) / 2, height, width)
+        shot = sample(screen, 3 * (down + (height - 1) / 2) + 1, 3 * (right + (width - 1) / 2) + 1)
+        picture = demosaic(3 * shot)
+
+        rows, columns = axes(light)
+        down, right = self._to_camera(rows - (height - 1) / 2, columns - (width - 1) / 2, height, width)
+        return sample(picture, down + (frame[0] - 1) / 2, right + (frame[1] - 1) / 2)
+
+    def _to_screen(self, down: Tensor, right: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Where on the screen, in its pixels from the middle, a point of the picture lies."""
+        half = max(height, width) / 2
+        cosine, sine = math.cos(self.angle) / self.zoom, math.sin(self.angle) / self.zoom
+        down, right = cosine * down + sine * right, cosine * right - sine * down
+        depth = 1 + (self.tilt[0] * down + self.tilt[1] * right) / half
+        bulge = 1 + self.distortion * (down**2 + right**2) / (2 * half**2)
+        return down / depth * bulge, right / depth * bulge
+
+    def _to_camera(self, down: Tensor, right: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """The inverse of `_to_screen`, by fixed-point steps: perspective and distortion are small changes."""
+        cosine, sine = math.cos(self.angle) * self.zoom, math.sin(self.angle) * self.zoom
+        guess = cosine * down - sine * right, cosine * right + sine * down
+        for _ in range(12):
+            reached = self._to_screen(*guess, height, width)
+            off_down, off_right = down - reached[0], right - reached[1]
+            guess = guess[0] + cosine * off_down - sine * off_right, guess[1] + cosine * off_right + sine * off_down
+        return guess
+
+    @classmethod
+    def draw(
+        cls,
+        generator: torch.Generator,
+        *,
+        angle: tuple[float, float] = (-0.15, 0.15),
+        detuning: tuple[float, float] = (-0.08, 0.08),
+        tilt: tuple[float, float] = (-0.1, 0.1),
+        optics: tuple[float, float] = (0.7, 1.1),
+        strength: tuple[float, float] = (0.4, 1.0),
+    ) -> Self:
+        """Draw a screen photograph. No ranges are published; these give patterns as those of photographed screens.
+
+        Args:
+            generator: source of all randomness, on the CPU.
+            angle: range of the camera's turn, in radians.
+            detuning: range of the zoom's relative distance from one or two camera pixels a screen pixel, where the screen
+                beats slowly with the camera's pixels or with their colours.
+            tilt: range of the perspective along either axis.
+            optics: range of the blur, in sub-pixels.
+            strength: range of the strength.
+        """
+        return cls(
+            angle=uniform(*angle, generator),
+            zoom=choice((1.0, 2.0), generator) * (1 + uniform(*detuning, generator)),
+            tilt=(uniform(*tilt, generator), uniform(*tilt, generator)),
+            distortion=uniform(-0.03, 0.03, generator),
+            optics=uniform(*optics, generator),
+            strength=uniform(*strength, generator),
+        )

@@ -10,6 +10,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from restoralib.degradations.degradation import Degradation, check_image
+from restoralib.ops.precision import at_least_float32
 
 
 def round_to_levels(image: Tensor, levels: int = 255, *, clip: bool = True) -> Tensor:
@@ -22,7 +23,7 @@ def round_to_levels(image: Tensor, levels: int = 255, *, clip: bool = True) -> T
     """
     if levels < 1:
         raise ValueError(f"levels should be positive, got {levels}; 255 is 8 bits")
-    work = at_least_float32(image)
+    work = in_float32(image)
     work = (work * levels).round() / levels
     return (work.clamp(0, 1) if clip else work).to(image.dtype)
 
@@ -46,9 +47,9 @@ class RoundToLevels(Degradation):
         return cls()
 
 
-def at_least_float32(image: Tensor) -> Tensor:
+def in_float32(image: Tensor) -> Tensor:
     """The image, half precision as float32."""
-    return image.float() if image.dtype in (torch.float16, torch.bfloat16) else image
+    return image.to(at_least_float32(image.dtype))
 
 
 def check_finite(image: Tensor, name: str) -> None:

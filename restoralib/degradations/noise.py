@@ -17,7 +17,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from restoralib.degradations.degradation import Degradation, check_image, draw_seed, seeded, uniform
-from restoralib.degradations.levels import at_least_float32, check_finite, check_level, for_each_image, round_to_levels
+from restoralib.degradations.levels import check_finite, check_level, for_each_image, in_float32, round_to_levels
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the grey of BT.601 with full range."""
@@ -53,7 +53,7 @@ def add_gaussian_noise(
     Raises:
         ValueError: sigma is negative, or the image or the draw has another shape.
     """
-    work = at_least_float32(check_image(image))
+    work = in_float32(check_image(image))
     check_level(sigma, "sigma")
     noise = _normal(work, draw, generator, gray)
     return _finish(work + noise * (for_each_image(sigma, work, "sigma") / 255), image, clip, rounds)
@@ -95,7 +95,7 @@ def add_poisson_noise(
 
     Source: Wang et al. 2021 (arXiv:2107.10833), Zhang et al. 2021 (arXiv:2103.14006).
     """
-    work = at_least_float32(check_image(image))
+    work = in_float32(check_image(image))
     check_level(scale, "scale")
     mean, photons = poisson_means(work, vals=vals, gray=gray, gray_weights=gray_weights)
     if counts is None:
@@ -154,7 +154,7 @@ def add_speckle_noise(
 
     Source: Zhang et al. 2021 (arXiv:2103.14006).
     """
-    work = at_least_float32(check_image(image))
+    work = in_float32(check_image(image))
     check_level(sigma, "sigma")
     noise = _normal(work, draw, generator, gray)
     return _finish(work + work * noise * (for_each_image(sigma, work, "sigma") / 255), image, clip, rounds)
@@ -226,7 +226,7 @@ def add_correlated_noise(
 
     Source: Zhang et al. 2021 (arXiv:2103.14006).
     """
-    work = at_least_float32(check_image(image))
+    work = in_float32(check_image(image))
     matrix = torch.tensor(covariance, dtype=torch.float64)
     if matrix.shape != (3, 3) or not torch.allclose(matrix, matrix.T):
         raise ValueError(f"expected a symmetric covariance of 3x3, got {covariance}")
@@ -277,7 +277,7 @@ def add_grain(
     Raises:
         ValueError: sigma or chroma is negative, or the image or the draw has another shape.
     """
-    work = at_least_float32(check_image(image))
+    work = in_float32(check_image(image))
     check_level(sigma, "sigma")
     check_level(chroma, "chroma")
     b, c, h, w = image.shape

@@ -107,10 +107,9 @@ def filter2d(image: Tensor, kernel: Tensor, *, padding: Padding = "reflect", con
     exact = image.to(at_least_float32(image.dtype))
     padded = pad_border(exact, (left, kw - 1 - left, above, kh - 1 - above), padding)
     kernel = kernel.to(padded)
-    if kernel.ndim == 2:
-        filtered = F.conv2d(padded.flatten(0, 1)[:, None], kernel[None, None])
-    else:
-        filtered = F.conv2d(padded.flatten(0, 1)[None], kernel.repeat_interleave(c, 0)[:, None], groups=b * c)
+    # As channels of one image with a kernel each, also where the kernel is the same: several times faster than as a batch.
+    kernels = kernel.expand(b * c, kh, kw) if kernel.ndim == 2 else kernel.repeat_interleave(c, 0)
+    filtered = F.conv2d(padded.flatten(0, 1)[None], kernels[:, None], groups=b * c)
     return filtered.view(b, c, h, w).to(image.dtype)
 
 

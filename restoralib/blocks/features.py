@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from safetensors.torch import load_file
@@ -213,20 +214,27 @@ def feature_skeleton(name: str) -> FeatureStack:
         return FeatureStack(name, _SOURCES[name].build())
 
 
-def load_features(name: str, weights: str | os.PathLike[str] | Mapping[str, Tensor] | None = None) -> FeatureStack:
+Weights: TypeAlias = str | os.PathLike[str] | Mapping[str, Tensor] | FeatureStack | None
+
+
+def load_features(name: str, weights: Weights = None) -> FeatureStack:
     """A stack with its weights, on the CPU.
 
     Args:
         name: "alexnet", "squeezenet1_1", "vgg16" or "vgg19".
         weights: torchvision's or timm's file or state dict, of which the `features.*` are taken. None looks for torchvision's
             file in the folder RESTORALIB_HOME (by default ~/.cache/restoralib) and in the cache of torch.hub; nothing is
-            downloaded.
+            downloaded. A stack comes back as it is, so that metrics and losses share one, and its device and type.
 
     Raises:
         ValueError: the name is another, or the weights are those of another network.
         FileNotFoundError: the file is missing; the error says what it is called, where to get it and where to put it.
         ImportError: timm, which has the VGG networks, cannot be imported.
     """
+    if isinstance(weights, FeatureStack):
+        if weights.name != name:
+            raise ValueError(f"the features to share are of {weights.name}, and {name} is needed")
+        return weights
     stack = feature_skeleton(name)
     origin = "the weights" if isinstance(weights, Mapping) else _find(name, weights)
     state_dict = weights if isinstance(weights, Mapping) else _read(Path(origin))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from restoralib.blocks.features import FeatureStack, imagenet_normalize, load_features
+from restoralib.blocks.features import Weights, imagenet_normalize, load_features
 from restoralib.losses._inputs import check_pair, full_precision
 
 Criterion = Literal["l1", "mse", "fro"]
@@ -59,7 +58,7 @@ class PerceptualLoss(nn.Module):
         style: weight of the differences of Gram matrices.
         normalize: subtract the mean and divide by the deviation of ImageNet's colours first.
         signed: images are in [-1, 1], and are brought to [0, 1] first.
-        weights: of the network, as in `blocks.features.load_features`, or a `FeatureStack` to share, as `LPIPS(...).features`.
+        weights: of the network, as in `blocks.features.load_features`; `LPIPS("vgg").features` to share those of VGG16.
 
     Raises:
         ValueError: a name is unknown, weights do not fit, or nothing is weighted.
@@ -76,7 +75,7 @@ class PerceptualLoss(nn.Module):
         style: float = 0.0,
         normalize: bool = True,
         signed: bool = False,
-        weights: str | os.PathLike[str] | Mapping[str, Tensor] | FeatureStack | None = None,
+        weights: Weights = None,
     ) -> None:
         super().__init__()
         if criterion not in ("l1", "mse", "fro"):
@@ -84,9 +83,7 @@ class PerceptualLoss(nn.Module):
         layers = {"conv5_4": 1.0} if layers is None else layers
         if not layers or not (content or style):
             raise ValueError(f"nothing is compared: layers {dict(layers)}, content {content}, style {style}")
-        if isinstance(weights, FeatureStack) and weights.name != net:
-            raise ValueError(f"the shared features are of {weights.name}, not of {net}; pass net={weights.name!r}")
-        self.features = weights if isinstance(weights, FeatureStack) else load_features(net, weights)
+        self.features = load_features(net, weights)
         positions = {self.features.index(layer): float(share) for layer, share in layers.items()}
         self.layers = dict(sorted(positions.items()))
         self.criterion, self.content, self.style = criterion, content, style

@@ -6,12 +6,9 @@ no total variation.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-
 from torch import Tensor, nn
 
-from restoralib.blocks.features import FeatureStack
+from restoralib.blocks.features import Weights
 from restoralib.losses._inputs import full_precision
 from restoralib.losses.perceptual import PerceptualLoss
 from restoralib.losses.pixel import mse_loss
@@ -44,7 +41,7 @@ class SRGANGeneratorLoss(nn.Module):
         adversarial: float = 1e-3,
         perception: float = 6e-3,
         smoothness: float = 2e-8,
-        weights: str | os.PathLike[str] | Mapping[str, Tensor] | FeatureStack | None = None,
+        weights: Weights = None,
     ) -> None:
         super().__init__()
         self.adversarial, self.smoothness = adversarial, smoothness

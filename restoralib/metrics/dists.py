@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restoralib.blocks.features import imagenet_normalize, load_features
+from restoralib.blocks.features import Weights, imagenet_normalize, load_features
 from restoralib.metrics._inputs import check_colours, check_range
 from restoralib.metrics._published import read_published
 
@@ -52,7 +50,7 @@ class DISTS(nn.Module):
     def __init__(
         self,
         *,
-        weights: str | os.PathLike[str] | Mapping[str, Tensor] | None = None,
+        weights: Weights = None,
         alpha: Tensor | None = None,
         beta: Tensor | None = None,
         resize: bool = False,

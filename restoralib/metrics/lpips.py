@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -11,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restoralib.blocks.features import load_features
+from restoralib.blocks.features import Weights, load_features
 from restoralib.metrics._inputs import check_colours, check_range
 from restoralib.metrics._published import read_published
 
@@ -54,7 +53,7 @@ class LPIPS(nn.Module):
         net: Net = "alex",
         *,
         version: Literal["0.0", "0.1"] = "0.1",
-        weights: str | os.PathLike[str] | Mapping[str, Tensor] | None = None,
+        weights: Weights = None,
         linear: Sequence[Tensor] | None = None,
     ) -> None:
         super().__init__()

@@ -43,7 +43,7 @@ def test_equal_images_have_infinite_psnr_and_ssim_one():
     image = torch.rand(2, 3, 161, 170)
     assert psnr(image, image).tolist() == [math.inf, math.inf]
     for similarity in (*SIMILARITIES, ms_ssim):
-        assert torch.allclose(similarity(image, image), torch.ones(2, dtype=torch.float64))
+        assert similarity(image, image).tolist() == [1, 1]
 
 
 def test_constant_images_have_defined_figures():
@@ -105,7 +105,41 @@ def test_an_image_with_nan_has_no_figure_and_spoils_no_other(metric):
 @pytest.mark.parametrize("metric", [psnr, psnr_b, ssim, ssim_matlab, ssim_skimage, ssim_pooled])
 def test_metrics_have_a_gradient(metric):
     image, target = pair(1, 1, 16, 17) if metric is psnr_b else pair(1, 2, 11, 12)
-    assert torch.autograd.gradcheck(lambda x: metric(x, target), image.requires_grad_())
+    assert torch.autograd.gradcheck(lambda x: metric(x, target), image.requires_grad_(), fast_mode=True)
+
+
+@pytest.mark.parametrize("metric", ALL)
+def test_training_through_a_metric_works_after_an_evaluation_in_inference_mode(metric):
+    image, target = pair(1, 3, 163, 167)  # of a size that no other test has: its tables are made here
+    with torch.inference_mode():
+        expected = metric(image, target)
+    value = metric(image.requires_grad_(), target)
+    value.sum().backward()
+    assert torch.equal(value, expected)
+    assert image.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("metric", ALL)
+def test_half_precision_is_measured_in_double(metric, dtype):
+    image, target = (side.to(dtype) for side in pair(1, 3, 161, 162))
+    assert torch.equal(metric(image, target), metric(image.double(), target.double()))
+    assert get_protocol("rgb").psnr(image, target).dtype == torch.float64
+
+
+@pytest.mark.parametrize("metric", ALL)
+def test_a_reference_in_another_unit_is_refused_and_a_bad_result_is_measured(metric):
+    image, target = pair(1, 3, 161, 162)
+    with pytest.raises(ValueError, match=r"the reference goes from .* where 0 to 1 is expected; convert the images, or pass"):
+        metric(image * 255, target * 255)
+    with pytest.raises(ValueError, match="the reference goes from -"):
+        metric(2 * image - 1, 2 * target - 1)
+    with pytest.raises(ValueError, match="data_range should be above 0"):
+        metric(image, target, data_range=0)
+    assert metric(image * 255, target).isfinite().all()
+    assert metric(image, 1.2 * target - 0.1).isfinite().all()  # filters overshoot
+    with pytest.raises(ValueError, match="the reference goes from"):
+        get_protocol("rgb").prepare(image * 255, target * 255)
 
 
 def test_ms_ssim_has_a_gradient_even_where_structure_is_reversed():
@@ -125,6 +159,49 @@ def test_windows_slide_as_a_convolution_does():
     row = torch.tensor(gaussian(11, 1.5), dtype=torch.float64)
     kernel = torch.outer(row, row).expand(3, 1, 11, 11)
     assert torch.allclose(slide(image, gaussian(11, 1.5)), torch.nn.functional.conv2d(image, kernel, groups=3), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("window", "sigma"), [(11, 1.5), (7, None), (5, 0.8)])
+@pytest.mark.parametrize("border", ["valid", "replicate", "reflect"])
+@pytest.mark.parametrize("sample", [False, True])
+def test_ssim_with_any_window_border_and_covariance_follows_its_formula(window, sigma, border, sample):
+    image, target = pair(2, 2, 13, 17)
+    row = torch.tensor(gaussian(window, sigma) if sigma else (1 / window,) * window, dtype=torch.float64)
+    kernel = torch.outer(row, row).expand(2, 1, window, window)
+
+    def blur(x):
+        side = 0 if border == "valid" else window // 2
+        padded = torch.nn.functional.pad(x, (side,) * 4, mode="reflect" if border == "valid" else border)
+        return torch.nn.functional.conv2d(padded, kernel, groups=2)
+
+    mx, my = blur(image), blur(target)
+    factor = window**2 / (window**2 - 1) if sample else 1
+    vx, vy, cov = (factor * v for v in (blur(image**2) - mx**2, blur(target**2) - my**2, blur(image * target) - mx * my))
+    c1, c2 = 0.01**2, 0.03**2
+    maps = (2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))
+    options = {"window": window, "sigma": sigma, "border": border, "sample_covariance": sample}
+    assert torch.allclose(ssim(image, target, **options), maps.mean((1, 2, 3)), rtol=1e-10)
+
+
+def test_ssim_of_grey_with_repeated_borders_is_matlabs():
+    image, target = pair(2, 1, 20, 9)
+    assert torch.allclose(ssim(image, target, border="replicate"), ssim_matlab(image, target), rtol=1e-12)
+    assert ssim(image[..., :1, :1], target[..., :1, :1], border="replicate").isfinite().all()
+
+
+def test_wrong_windows_are_named():
+    image = torch.rand(1, 1, 16, 16)
+    for window in (1, 8):
+        with pytest.raises(ValueError, match=f"an odd number of 3 or more pixels, got {window}"):
+            ssim(image, image, window=window)
+    with pytest.raises(ValueError, match="sigma should be above 0, or None"):
+        ssim(image, image, sigma=0)
+    with pytest.raises(ValueError, match="'valid', 'replicate' or 'reflect', got 'zeros'"):
+        ssim(image, image, border="zeros")
+    with pytest.raises(ValueError, match="a window of 17 pixels needs 17x17 pixels, got 16x16"):
+        ssim(image, image, window=17)
+    with pytest.raises(ValueError, match="needs 6x6 pixels, got 16x5"):
+        ssim(image[..., :5], image[..., :5], border="reflect")
 
 
 def test_matlab_ssim_is_a_volume_of_repeated_borders():

@@ -74,6 +74,8 @@ def test_images_that_cannot_be_judged_are_nan_or_named():
         niqe(image, crop=1)
     with pytest.raises(ValueError, match="'matlab' or 'gray'"):
         niqe(image, luma="rgb")
+    with pytest.raises(ValueError, match=r"the image goes from 0 to .*, where 0 to 1 is expected"):
+        niqe(255 * image)
     with pytest.raises(ValueError, match="one image"):
         niqe(image[:, :2])
     with pytest.raises(TypeError, match="divide 8-bit values"):

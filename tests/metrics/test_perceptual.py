@@ -1,25 +1,21 @@
 """LPIPS and DISTS; their figures are held against the goldens in test_goldens_metrics.py."""
 
+import copy
 import math
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from goldens.fill import fill
+from goldens.features import filled_weights as weights
 from safetensors import safe_open
 
-from restoralib.blocks.features import feature_skeleton
 from restoralib.metrics import DISTS, LPIPS, dists, lpips
 from restoralib.metrics.dists import _l2_pool
 
 BACKBONES = {"alex": "alexnet", "squeeze": "squeezenet1_1", "vgg": "vgg16"}
 SMALLEST = {"alex": 31, "squeeze": 17, "vgg": 16}
 PUBLISHED = Path(sys.modules["restoralib.metrics"].__file__).with_name("published")
-
-
-def weights(name):
-    return {key: torch.from_numpy(fill(key, tuple(value.shape))) for key, value in feature_skeleton(name).state_dict().items()}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +30,7 @@ def test_distances_are_zero_for_equal_images_and_grow(name, models):
     target = torch.rand(2, 3, 40, 48, generator=torch.Generator().manual_seed(0))
     near, far = (target + 0.02 * (target.flip(2) - 0.5)).clamp(0, 1), target.flip(2)
     for image in (target, torch.full_like(target, 0.5)):
-        assert model(image, image).abs().max() <= 2e-6
+        assert model(image, image).abs().max() <= (2e-6 if name == "dists" else 0)
     assert ((model(near, target) > 0) & (model(near, target) < model(far, target))).all()
     assert model(far, target).shape == (2,)
     assert torch.allclose(model(far[1:], target[1:]), model(far, target)[1:], rtol=1e-4)
@@ -49,6 +45,34 @@ def test_distances_have_finite_gradients_even_at_equal_and_constant_images(name,
     image = torch.rand(1, 3, 40, 40, requires_grad=True)
     models[name](image, torch.rand(1, 3, 40, 40)).sum().backward()
     assert image.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", ["squeeze", "dists"])
+def test_autocast_and_half_precision_images_do_not_change_the_type(name, models):
+    image, target = torch.rand(1, 3, 40, 40).half(), torch.rand(1, 3, 40, 40).half()
+    expected = models[name](image.float(), target.float())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(models[name](image, target), expected)
+    double = copy.deepcopy(models[name]).double()
+    assert double(image, target).dtype == torch.float64
+
+
+@pytest.mark.parametrize("measure", [lpips, dists])
+def test_a_reference_in_another_unit_is_refused(measure, models):
+    image, target = torch.rand(1, 3, 40, 40), torch.rand(1, 3, 40, 40)
+    model = models["squeeze" if measure is lpips else "dists"]
+    for convert in (lambda x: 255 * x, lambda x: 2 * x - 1):
+        with pytest.raises(ValueError, match=r"the reference goes from .* where 0 to 1 is expected"):
+            measure(convert(image), convert(target), model)
+    assert measure(3 * image, target, model).isfinite().all()
+
+
+def test_metrics_and_losses_share_a_network(models):
+    model = models["vgg"]
+    assert DISTS(weights=model.features).features is model.features
+    assert LPIPS("vgg", version="0.0", weights=model.features).features is model.features
+    with pytest.raises(ValueError, match="the features to share are of vgg16, and alexnet is needed"):
+        LPIPS("alex", weights=model.features)
 
 
 @pytest.mark.parametrize("net", BACKBONES)
@@ -106,7 +130,9 @@ def test_lpips_by_name_reads_the_users_file_once(tmp_path, monkeypatch):
     image, target = torch.rand(1, 3, 40, 40), torch.rand(1, 3, 40, 40)
     expected = LPIPS("squeeze", weights=weights("squeezenet1_1"))(image, target)
     try:
-        assert torch.equal(lpips(image, target, "squeeze"), expected)
+        with torch.inference_mode():
+            assert torch.equal(lpips(image, target, "squeeze"), expected)
+        lpips(image.requires_grad_(), target, "squeeze").sum().backward()  # what was read in inference mode has gradients, too
         (tmp_path / "squeezenet1_1-b8a52dc0.pth").unlink()
         assert torch.equal(lpips(image, target, "squeeze"), expected)
     finally:

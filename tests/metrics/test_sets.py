@@ -14,6 +14,8 @@ from restoralib.metrics import (
     Moments,
     fid,
     frechet_distance,
+    gather_moments,
+    inception_input,
     realir_fs,
     realir_fs_evaluator,
     realir_fs_table,
@@ -52,6 +54,8 @@ def test_fid_of_few_samples_is_finite_and_bad_sets_are_named():
         fid(features[0], features)
     with pytest.raises(ValueError, match="n at least 1"):
         fid(features[:0], features)
+    with pytest.raises(ValueError, match="1 of 5 features are not finite, first that of image 3; leave it out"):
+        fid(features, features.index_fill(0, torch.tensor([3]), math.nan))
     with pytest.raises(ValueError, match="cannot be joined"):
         Moments.of(features).merge(Moments.of(features[:, 1:]))
 
@@ -63,6 +67,30 @@ def test_fid_takes_any_extractor_of_features():
         return torch.nn.functional.adaptive_avg_pool2d(batch, 2).flatten(1)
 
     assert fid(extract(images), extract(others)) > 10 * fid(extract(images[:15]), extract(images[15:]))
+
+
+def test_moments_are_gathered_batch_by_batch_without_gradients():
+    images = torch.rand(23, 3, 8, 8)
+    extract = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 4))
+    gathered = gather_moments(images.split(5), extract)
+    assert gathered.count == 23
+    assert not gathered.mean.requires_grad
+    assert torch.allclose(gathered.covariance, Moments.of(extract(images).detach()).covariance, rtol=1e-6)
+    with pytest.raises(ValueError, match="no image"):
+        gather_moments([], extract)
+
+
+def test_input_of_published_fids_is_resized_without_antialiasing():
+    image = torch.rand(2, 3, 40, 70)
+    prepared = inception_input(image)
+    assert prepared.shape == (2, 3, 299, 299)
+    assert -1 <= prepared.min() < -0.9
+    whole = torch.rand(1, 3, 299, 299)
+    assert torch.allclose(inception_input(whole), 2 * whole - 1)
+    # Every third pixel, for the sampling points are their middles, and nothing between them is averaged.
+    assert torch.allclose(inception_input(torch.rand(1, 3, 897, 897).round()).abs(), torch.ones(()), atol=1e-4)
+    with pytest.raises(ValueError, match="repeat grey"):
+        inception_input(image[:, :1])
 
 
 def test_accumulated_figures_are_those_of_the_whole_set_in_any_order():
@@ -84,6 +112,9 @@ def test_accumulated_figures_are_those_of_the_whole_set_in_any_order():
     assert (summary.low, summary.high) == (scores.min().item(), scores.max().item())
     assert gathered.summaries()["ssim"].count == 3
     assert gathered.means() == {"psnr": summary.mean, "ssim": 0.5}
+    gathered.update(lpips=0.1, dists=torch.tensor(0.1, requires_grad=True))
+    assert gathered.means()["lpips"] == 0.1
+    assert gathered.means()["dists"] == pytest.approx(0.1)
 
 
 def test_infinite_and_undefined_scores_are_counted_apart():

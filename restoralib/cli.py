@@ -1,4 +1,4 @@
-"""The command line: `restoralib restore`, `models`, `capabilities`, `info`, `compare` and `doctor`.
+"""The command line: `restoralib restore`, `evaluate`, `report`, `models`, `capabilities`, `info`, `compare` and `doctor`.
 
 It maps arguments to functions of the library and draws what they give. Whatever needs torch is imported inside the commands, so
 that `--help` answers at once.
@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -30,6 +31,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from restoralib.archs import Inferred
+    from restoralib.evaluation import Evaluation
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 # What nobody means as the name of a folder.
@@ -498,6 +500,169 @@ def restore(
         line = reason if reason.startswith((f"{source}:", f"{source} ")) else f"{source}: {reason}"
         messages.print(f"[red]failed:[/red] {escape(line)}", highlight=False, soft_wrap=True)
     raise typer.Exit(1 if failures else 0)
+
+
+@app.command()
+def evaluate(
+    data: Annotated[
+        list[str],
+        typer.Option("--data", "-d", metavar="DIR", help="Folder of clean images or pairs, or LAYOUT:PATH; may be repeated."),
+    ],
+    model: Annotated[
+        list[str],
+        typer.Option("--model", "-m", help="Task, name, checkpoint file, bicubic or identity; may be repeated."),
+    ],
+    scale: Annotated[int | None, typer.Option(min=1, help="Super-resolution factor.", show_default="the model's")] = None,
+    noise: Annotated[float | None, typer.Option(min=0, help="Standard deviation of Gaussian noise, of 255.")] = None,
+    noise_protocol: Annotated[
+        Literal["paper", "paper-bgr", "uint8"],
+        typer.Option(help="Noise unclipped, the same drawn on BGR, or clipped and rounded to 8 bits."),
+    ] = "paper",
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise, anew for every image.")] = 0,
+    protocol: Annotated[
+        str | None, typer.Option(help="classic, rgb, or a name of restoralib.metrics.PROTOCOLS.", show_default="the set's")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Comma-separated: psnr_y,ssim_y,lpips.", show_default="the protocol's")
+    ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option("--weights", metavar="NETWORK=FILE", help="Weights that LPIPS and DISTS compare with: alexnet=FILE."),
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result as JSON.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write each image's figures, for one model and set.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder that keeps each image's figures, to go on where it stopped."),
+    ] = None,
+    sheets: Annotated[bool, typer.Option("--sheets", help="Write input, result, target and error map of each image.")] = False,
+    report: Annotated[Path | None, typer.Option("--report", help="Folder for a page with tables and sliders.")] = None,
+    preset: Annotated[Literal["restoravision"] | None, typer.Option(help="Lay out the tables of a report.")] = None,
+    settings: Settings = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")] = "auto",
+    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Type of the computation.")] = "auto",
+    tile: Annotated[str, typer.Option(help="none, as papers do; auto, or the side of a tile.")] = "none",
+    ensemble: Annotated[bool, typer.Option("--ensemble", help="Mean over eight flips and turns.")] = False,
+) -> None:
+    """Measure models on sets of images by the papers' protocols.
+
+    Clean images are degraded here, by --scale or --noise. What fails is listed, and the exit code is then 1.
+    """
+    from restoralib.evaluation import evaluate_restoravision, lay_out, write_evaluations, write_report
+    from restoralib.evaluation.restoravision import NOTES
+
+    try:
+        if csv_file and (preset or len(model) * len(data) > 1):
+            raise ValueError("--csv is for one model and one set; --output writes a CSV for each")
+        if report and not output:
+            output = report / "runs"
+        given = parse_settings(settings)
+        named = {name: name if name in PLAIN_MODELS else choose_model(name, given) for name in dict.fromkeys(model)}
+        names = [name for name in (part.strip() for part in metrics.split(",")) if name] if metrics else None
+        options: dict[str, Any] = {"device": device, "dtype": dtype, "tile": parse_tile(tile), "ensemble": ensemble}
+        options |= {"pictures": report is not None, "sheets": sheets, "weights": parse_weights(weights)}
+        if preset:
+            if scale or noise or metrics or protocol:
+                raise ValueError(f"--preset {preset} says what is measured; leave out --scale, --noise, --metrics, --protocol")
+            filled = run_evaluations(lambda bar: evaluate_restoravision(named, data, output=output, progress=bar, **options))
+            screen.print(lay_out(filled), markup=False, highlight=False, soft_wrap=True)
+            found = [evaluation for one in filled for evaluation in one.evaluations]
+        else:
+            options |= {"scale": scale, "noise": noise, "noise_protocol": noise_protocol, "seed": seed}
+            options |= {"protocol": protocol, "metrics": names}
+            found = evaluate_each(named, data, output, options)
+            for evaluation in found:
+                print_evaluation(evaluation)
+        if json_file:
+            write_evaluations(json_file, found)
+        if csv_file:
+            found[0].write_csv(csv_file)
+        if report:
+            page = write_report(found, report, notes=NOTES if preset else ())
+            messages.print(f"wrote {page}", highlight=False)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        raise stop(error) from error
+    raise typer.Exit(1 if any(evaluation.failures for evaluation in found) else 0)
+
+
+PLAIN_MODELS = ("bicubic", "identity", "noisy")
+
+
+def parse_weights(texts: Sequence[str] | None) -> dict[str, Path]:
+    """NETWORK=FILE as a mapping."""
+    from restoralib.evaluation import MEASURES
+
+    known = sorted({measure.network for measure in MEASURES.values() if measure.network})
+    weights = {}
+    for text in texts or ():
+        network, equals, file = text.partition("=")
+        if network not in known or not equals:
+            raise ValueError(f"--weights expects NETWORK=FILE with {', '.join(known)}, got {text!r}")
+        weights[network] = Path(file)
+    return weights
+
+
+def run_evaluations(work: Callable[[Callable[[int, int, str], None]], Any]) -> Any:
+    """Do something with a progress bar, whose callback it is given."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), "<", TimeRemainingColumn())
+    with Progress(*columns, console=messages, disable=not messages.is_terminal) as bar:
+        task = bar.add_task("")
+
+        def progress(done: int, total: int, name: str) -> None:
+            bar.update(task, completed=done, total=total, description=escape(f"{done}/{total} {name}"))
+
+        return work(progress)
+
+
+def evaluate_each(
+    models: Mapping[str, Any], data: Sequence[str], output: Path | None, options: Mapping[str, Any]
+) -> list[Evaluation]:
+    """Every model on every set, each in a folder of its own where there are several."""
+    from restoralib.evaluation import evaluate
+    from restoralib.evaluation.records import safe_name
+
+    several = len(models) * len(data) > 1
+    found = []
+    for path in dict.fromkeys(data):
+        for name, model in models.items():
+            folder = output
+            if output and several:
+                folder = output / safe_name("-".join([*Path(path).parts[-2:], Path(name).stem]))
+            run = partial(evaluate, model, path, name=name, output=folder, **options)
+            found.append(run_evaluations(lambda progress, run=run: run(progress=progress)))  # type: ignore[misc]
+    return found
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """The means, and what failed."""
+    from restoralib.evaluation.report import shown
+
+    count = len(evaluation.images)
+    figures = "  ".join(f"{name} {shown(name, value)}" for name, value in evaluation.mean.items())
+    line = f"{escape(evaluation.model)} on {escape(evaluation.data)} ({count}), {evaluation.protocol}: [bold]{figures}[/bold]"
+    screen.print(line, highlight=False, soft_wrap=True)
+    for note in evaluation.notes:
+        messages.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False, soft_wrap=True)
+    for failure in evaluation.failures:
+        about = f"{failure.name}, {failure.metric}" if failure.metric else failure.name
+        messages.print(f"[red]failed:[/red] {escape(f'{about}: {failure.reason}')}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def report(
+    results: Annotated[list[Path], typer.Argument(metavar="RESULT.json...", help="Files of `restoralib evaluate`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the page and its pictures.")],
+    title: Annotated[str, typer.Option(help="Of the page.")] = "Evaluation",
+    most: Annotated[int, typer.Option(min=0, help="Images of each set that get a slider.")] = 24,
+) -> None:
+    """Write a page that compares evaluations: tables, and sliders for images whose pictures were kept."""
+    from restoralib.evaluation import write_report
+
+    try:
+        page = write_report(results, output, title=title, most=most)
+    except (ValueError, OSError) as error:
+        raise stop(error) from error
+    screen.print(f"wrote {page}", highlight=False, soft_wrap=True)
 
 
 @app.command()

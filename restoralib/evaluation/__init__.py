@@ -9,7 +9,9 @@ the package bm3d, CBM3D.
 from restoralib.evaluation.bundled import Figures, cbm3d, evaluate_bundled
 from restoralib.evaluation.inputs import add_table_noise
 from restoralib.evaluation.measures import MEASURES, Measure
-from restoralib.evaluation.results import Evaluation, Failure, ImageFigures, read_evaluations
+from restoralib.evaluation.report import write_report
+from restoralib.evaluation.restoravision import evaluate_restoravision, lay_out
+from restoralib.evaluation.results import Evaluation, Failure, ImageFigures, read_evaluations, write_evaluations
 from restoralib.evaluation.run import evaluate
 
 __all__ = [
@@ -23,5 +25,9 @@ __all__ = [
     "cbm3d",
     "evaluate",
     "evaluate_bundled",
+    "evaluate_restoravision",
+    "lay_out",
     "read_evaluations",
+    "write_evaluations",
+    "write_report",
 ]

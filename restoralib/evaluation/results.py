@@ -8,7 +8,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,15 +97,15 @@ class Evaluation:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the means has to know: infinite and undefined figures, and images that are not in them."""
-        notes = list(self.remarks)
+        notes, summaries = list(self.remarks), self.gathered.summaries()
         total = len(self.images) + sum(failure.metric is None for failure in self.failures)
         if total > len(self.images):
             notes.append(f"{total - len(self.images)} of {total} images failed and are in no mean")
         for name in self.metrics:
-            summary = self.gathered.summaries().get(name)
-            if summary is None:
+            if name not in summaries:
                 notes.append(f"{name}: no image has this figure")
                 continue
+            summary = summaries[name]
             others = f"; the mean of the others is {summary.finite_mean:.6g}" if summary.finite else ""
             if summary.count < len(self.images):
                 notes.append(f"{name}: the mean is over {summary.count} of {len(self.images)} images")
@@ -134,11 +134,8 @@ class Evaluation:
         }
 
     def write_json(self, path: str | os.PathLike[str]) -> None:
-        """Write `to_json()`; the file is there whole or not at all."""
-        path = Path(path)
-        where = {} if self.folder is None else {"folder": Path(os.path.relpath(self.folder, path.parent)).as_posix()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps({**self.to_json(), **where}, indent=1, allow_nan=False) + "\n")
+        """Write `to_json()`, and where the folder is; the file is there whole or not at all."""
+        write_evaluations(path, [self])
 
     def write_csv(self, path: str | os.PathLike[str]) -> None:
         """Write one line an image, and the means; the file is there whole or not at all."""
@@ -161,8 +158,21 @@ class Evaluation:
         write_text(path, text.getvalue())
 
 
+def write_evaluations(path: str | os.PathLike[str], evaluations: Sequence[Evaluation]) -> None:
+    """Write one evaluation as a JSON object, several as a list of such; the file is there whole or not at all."""
+    path = Path(path)
+    entries = []
+    for evaluation in evaluations:
+        entry = evaluation.to_json()
+        if evaluation.folder is not None:
+            entry["folder"] = Path(os.path.relpath(evaluation.folder, path.parent)).as_posix()
+        entries.append(entry)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(entries[0] if len(entries) == 1 else entries, indent=1, allow_nan=False) + "\n")
+
+
 def read_evaluations(path: str | os.PathLike[str]) -> list[Evaluation]:
-    """The evaluations in a file that `write_json` wrote, or in a list of such.
+    """The evaluations in a file that `write_json` or `write_evaluations` wrote.
 
     Raises:
         ValueError: the file holds something else.

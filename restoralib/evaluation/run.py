@@ -38,6 +38,8 @@ Progress = Callable[[int, int, str], object]
 CLASSIC = "classic-luma"
 # Models that are no networks.
 PLAIN = ("bicubic", "identity", "noisy")
+# Folders that say which side of a set they hold, and not which set.
+_PLACES = {"hr", "gt", "gtmod12", "clean", "target", "original", "images", "test", "val"}
 # What super-resolution means by these words.
 _SHORT = {"classic": CLASSIC, "rgb": "basicsr-y"}
 
@@ -287,7 +289,7 @@ def _open(data: Data, scale: int | None) -> _Source:
         pairs = [Pair(str(name), None, image) for name, image in data.items()]
         return _Source("images", pairs, [pair.name for pair in pairs])
     if isinstance(data, str | os.PathLike):
-        data, called = _open_path(os.fspath(data), scale)
+        data, called = open_path(os.fspath(data), scale)
     else:
         called = data.name if isinstance(data, Benchmark) else "pairs"
     if not isinstance(data, Benchmark):
@@ -309,7 +311,13 @@ def _open(data: Data, scale: int | None) -> _Source:
     )
 
 
-def _open_path(path: str, scale: int | None) -> tuple[Benchmark, str]:
+def _folder_name(folder: Path) -> str:
+    """What a folder of one's own is called: by its name, or the one above where that only says what lies there."""
+    folder = folder.resolve()
+    return folder.parent.name if folder.name.lower() in _PLACES and folder.parent.name else folder.name
+
+
+def open_path(path: str, scale: int | None) -> tuple[Benchmark, str]:
     """The set of a path or LAYOUT:PATH, and what it is called: by its folder's name, where it is one's own."""
     layout, colon, rest = path.partition(":")
     # One letter is a drive of Windows.
@@ -317,16 +325,16 @@ def _open_path(path: str, scale: int | None) -> tuple[Benchmark, str]:
         plan = get_layout(layout)
         scale = scale if plan.scaled else None
         opened = open_benchmark(layout, rest, scale=scale, keep_gray=True if plan.scaled else None)
-        return opened, Path(rest).resolve().stem if plan.source == "yours" else opened.name
+        return opened, _folder_name(Path(rest)) if plan.source == "yours" else opened.name
     folder = Path(path)
     if not folder.is_dir():
         raise DatasetError(
             f"{folder} is no folder; give one of clean images or of pairs, or LAYOUT:PATH with a layout of {', '.join(LAYOUTS)}"
         )
     if image_files(folder):
-        return open_benchmark("folder", folder, scale=scale, keep_gray=True), folder.resolve().name
+        return open_benchmark("folder", folder, scale=scale, keep_gray=True), _folder_name(folder)
     try:
-        return open_benchmark("pairs", folder, scale=scale, keep_gray=True), folder.resolve().name
+        return open_benchmark("pairs", folder, scale=scale, keep_gray=True), _folder_name(folder)
     except DatasetError as error:
         raise DatasetError(f"{folder} holds no images, and no pairs: {error}") from error
 

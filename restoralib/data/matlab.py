@@ -60,12 +60,13 @@ class Hdf5Box:
             if self.variable not in file:
                 raise DatasetError(f"{self.path} has no {self.variable}, but {', '.join(file)}")
             stored = file[self.variable]
+            shape = stored.shape
+            if len(shape) != 3 or shape[0] != 3 or shape[1] < self.right or shape[2] < self.bottom:
+                raise DatasetError(f"{self.path} holds an image of {shape}, in which {self} does not lie")
             try:
                 box = stored[:, self.left : self.right, self.top : self.bottom]
             except (OSError, ValueError, TypeError) as error:
                 raise DatasetError(f"{self.path} is damaged or not whole ({error})") from error
-        if box.shape != (3, self.right - self.left, self.bottom - self.top):
-            raise DatasetError(f"{self.path} holds an image of {stored.shape}, in which the box {self} does not lie")
         box = np.ascontiguousarray(box.transpose(0, 2, 1))
         return torch.from_numpy(box if box.dtype == np.uint8 else box.astype(np.float32))
 
@@ -132,7 +133,7 @@ def write_sidd_submission(path: str | os.PathLike[str], restored: Iterable[Tenso
     path = Path(path)
     if path.suffix not in (".csv", ".mat"):
         raise ValueError(f"SIDD takes .csv or .mat, got {path.name!r}")
-    blocks = np.stack([_to_8_bits(block, SIDD_SIDE, number) for number, block in enumerate(restored)] or [np.empty(0)])
+    blocks = [_to_8_bits(block, SIDD_SIDE, number) for number, block in enumerate(restored)]
     if len(blocks) != SIDD_IMAGES * SIDD_BLOCKS:
         raise DatasetError(f"SIDD's benchmark has {SIDD_IMAGES * SIDD_BLOCKS} blocks, got {len(blocks)}; hand in all of them")
     if path.suffix == ".csv":
@@ -141,7 +142,7 @@ def write_sidd_submission(path: str | os.PathLike[str], restored: Iterable[Tenso
             writer.writerow(["ID", "BLOCK"])
             writer.writerows([number, base64.b64encode(block.tobytes()).decode()] for number, block in enumerate(blocks))
     else:
-        array = blocks.reshape(SIDD_IMAGES, SIDD_BLOCKS, *blocks.shape[1:])
+        array = np.stack(blocks).reshape(SIDD_IMAGES, SIDD_BLOCKS, SIDD_SIDE, SIDD_SIDE, 3)
         _scipy_io().savemat(path, {"DenoisedBlocksSrgb": array}, do_compression=True)
 
 

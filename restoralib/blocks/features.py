@@ -102,7 +102,12 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def imagenet_normalize(image: Tensor) -> Tensor:
-    """Subtract the mean and divide by the standard deviation of ImageNet's colours: (b, 3, h, w) in [0, 1], RGB."""
+    """Subtract the mean and divide by the standard deviation of ImageNet's colours: (b, 3, h, w) in [0, 1], RGB.
+
+    Raises:
+        ValueError: the images are not (b, 3, h, w).
+    """
+    _check_colours(image, "the normalisation of ImageNet")
     mean, std = (torch.tensor(values, dtype=image.dtype, device=image.device)[:, None, None] for values in (_MEAN, _STD))
     return (image - mean) / std
 
@@ -172,10 +177,7 @@ class FeatureStack(nn.Module):
         positions = [self.index(layer) for layer in layers]
         if positions != sorted(set(positions)):
             raise ValueError(f"layers should go from the first to the last, each once, got {list(layers)}")
-        if image.ndim != 4 or image.shape[1] != 3:
-            raise ValueError(
-                f"{self.name} expects colour images (b, 3, h, w), got {tuple(image.shape)}; repeat grey three times"
-            )
+        _check_colours(image, self.name)
         x = image
         for position, module in enumerate(self.features[: positions[-1] + 1]):
             _check_size(module, x, image, self.name)
@@ -187,6 +189,11 @@ class FeatureStack(nn.Module):
         self, image: Tensor, layers: Sequence[int | str], *, pool: Callable[[Tensor], Tensor] | None = None
     ) -> list[Tensor]:
         return list(self.stages(image, layers, pool=pool))
+
+
+def _check_colours(image: Tensor, name: str) -> None:
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise ValueError(f"{name} expects colour images (b, 3, h, w), got {tuple(image.shape)}; repeat grey three times")
 
 
 def _check_size(module: nn.Module, x: Tensor, image: Tensor, name: str) -> None:

@@ -10,10 +10,11 @@ _ROW = (0.05, 0.25, 0.4, 0.25, 0.05)
 
 
 def _blur(x: Tensor) -> Tensor:
-    """(n, 1, h, w), the outermost pixels repeated outside."""
-    row = torch.tensor(_ROW, dtype=x.dtype, device=x.device)
+    """Each channel alone, the outermost pixels repeated outside."""
+    c = x.shape[1]
+    row = torch.tensor(_ROW, dtype=x.dtype, device=x.device).expand(c, 1, 1, 5)
     padded = F.pad(x, (2, 2, 2, 2), mode="replicate")
-    return F.conv2d(F.conv2d(padded, row.view(1, 1, 1, 5)), row.view(1, 1, 5, 1))
+    return F.conv2d(F.conv2d(padded, row, groups=c), row.mT, groups=c)
 
 
 def laplacian(image: Tensor) -> Tensor:
@@ -26,10 +27,9 @@ def laplacian(image: Tensor) -> Tensor:
 
     Source: Burt and Adelson 1983, with the five weights of MPRNet's training.
     """
-    x = image.flatten(0, 1)[:, None]
-    kept = torch.zeros_like(x)
-    kept[..., ::2, ::2] = 4 * _blur(x)[..., ::2, ::2]
-    return (x - _blur(kept)).view_as(image)
+    kept = torch.zeros_like(image)
+    kept[..., ::2, ::2] = 4 * _blur(image)[..., ::2, ::2]
+    return image - _blur(kept)
 
 
 def edge_loss(restored: Tensor, target: Tensor, *, eps: float = 1e-3) -> Tensor:

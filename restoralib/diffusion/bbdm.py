@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from restoralib.diffusion.process import Coefficients, Process, Time
+from restoralib.diffusion.process import Coefficients, Process, Time, as_time
 
 
 class BBDM(Process):
@@ -34,7 +34,7 @@ class BBDM(Process):
 
     def coefficients(self, t: Time) -> Coefficients:
         """a, b and s at times from 0 to T."""
-        m = torch.as_tensor(t).double() / self.steps
+        m = as_time(t) / self.steps
         if not torch.compiler.is_compiling() and not bool(((m >= 0) & (m <= 1)).all()):
-            raise ValueError(f"expected times in [0, {self.steps}], got {torch.as_tensor(t).tolist()}")
+            raise ValueError(f"expected times in [0, {self.steps}], got {as_time(t).tolist()}")
         return Coefficients(1 - m, m, (2 * self.variance * (m - m**2)).sqrt())

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from restoralib.diffusion.process import SDE, Coefficients, Time, beside
+from restoralib.diffusion.process import SDE, Coefficients, Time, as_time, beside
 
 
 class IRSDE(SDE):
@@ -98,7 +98,7 @@ class IRSDE(SDE):
 
     def matched_means(self, x_t: Tensor, x0: Tensor, predicted_x0: Tensor, t: Time, y: Tensor) -> tuple[Tensor, Tensor]:
         """The network's and the best mean of the step before t, which `matching_loss` compares."""
-        time = torch.as_tensor(t).double()
+        time = as_time(t)
         drift = self.drift(x_t, time, y)
         score = -self.noise(x_t, predicted_x0, time, y) / self.at(time, x_t).s
         expected = x_t - drift + beside(self.diffusion(time), x_t) ** 2 * score

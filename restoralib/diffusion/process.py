@@ -120,9 +120,11 @@ class Process(ABC):
             y: degraded images, for processes with b.
         """
         a, b, s = self.at(r, x_t)
-        std = torch.as_tensor(std).to(s)
+        noisy = self.at(t, x_t).s > 0
+        std = torch.as_tensor(std).to(s).where(noisy, s)  # at the end of a bridge there is no noise to keep
         kept = (s**2 - std**2).clamp(min=0).sqrt()
-        return Gaussian(a * x0 + self.of_target(b, y) + kept * self.noise(x_t, x0, t, y), std)
+        noise = self.noise(x_t, x0, t, y).where(noisy, torch.zeros_like(x_t))
+        return Gaussian(a * x0 + self.of_target(b, y) + kept * noise, std)
 
     def of_target(self, weight: Tensor, y: Tensor | None) -> Tensor | float:
         """b y, or nothing for processes without b."""
@@ -147,7 +149,7 @@ class SDE(Process):
 
 def as_time(t: Time) -> Tensor:
     """A time in float64."""
-    return torch.as_tensor(t).double()
+    return torch.as_tensor(t, dtype=torch.float64)
 
 
 def snr(process: Process, t: Time) -> Tensor:

@@ -16,6 +16,7 @@ from restoralib.archs import (
     edsr,
     fsrcnn,
     guided_diffusion,
+    hat,
     irsde_unet,
     mprnet,
     msrresnet,
@@ -29,6 +30,7 @@ from restoralib.archs import (
     retinexnet,
     rlfn,
     rrdbnet,
+    scunet,
     snr_aware,
     sr3,
     srcnn,
@@ -47,6 +49,7 @@ from restoralib.archs.drunet import DRUNet
 from restoralib.archs.edsr import EDSR
 from restoralib.archs.fsrcnn import FSRCNN
 from restoralib.archs.guided_diffusion import GuidedUNet
+from restoralib.archs.hat import HAT
 from restoralib.archs.irsde_unet import ConditionalUNet
 from restoralib.archs.mprnet import MPRNet
 from restoralib.archs.msrresnet import MSRResNet
@@ -60,6 +63,7 @@ from restoralib.archs.restormer import Restormer
 from restoralib.archs.retinexnet import DecomNet, RelightNet, RetinexNet
 from restoralib.archs.rlfn import RLFN
 from restoralib.archs.rrdbnet import RRDBNet
+from restoralib.archs.scunet import SCUNet
 from restoralib.archs.snr_aware import SNRAware, snr_map
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant, example_inputs
 from restoralib.archs.sr3 import SR3UNet
@@ -76,6 +80,7 @@ __all__ = [
     "DMCNN",
     "EDSR",
     "FSRCNN",
+    "HAT",
     "PRN",
     "RCAN",
     "RLFN",
@@ -109,6 +114,7 @@ __all__ = [
     "RelightNet",
     "Restormer",
     "RetinexNet",
+    "SCUNet",
     "SNRAware",
     "SR3UNet",
     "SRGANDiscriminator",
@@ -151,9 +157,11 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "msrresnet": Architecture((MSRResNet,), msrresnet.VARIANTS, msrresnet.infer_config, msrresnet.rename_keys),
     "nafnet": Architecture((PlainNet, Baseline, BaselineLocal, NAFNet, NAFNetLocal), nafnet.VARIANTS, nafnet.infer_config),
     "swinir": Architecture((SwinIR,), swinir.VARIANTS, swinir.infer_config),
+    "hat": Architecture((HAT,), hat.VARIANTS, hat.infer_config),
     "edsr": Architecture((EDSR,), edsr.VARIANTS, edsr.infer_config, edsr.rename_keys),
     "dncnn": Architecture((DnCNN,), dncnn.VARIANTS, dncnn.infer_config),
     "drunet": Architecture((DRUNet,), drunet.VARIANTS, drunet.infer_config),
+    "scunet": Architecture((SCUNet,), scunet.VARIANTS, scunet.infer_config),
     "rcan": Architecture((RCAN,), rcan.VARIANTS, rcan.infer_config, rcan.rename_keys),
     "rlfn": Architecture((RLFN,), rlfn.VARIANTS, rlfn.infer_config),
     "rrdbnet": Architecture((RRDBNet,), rrdbnet.VARIANTS, rrdbnet.infer_config, rrdbnet.rename_keys),

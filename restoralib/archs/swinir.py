@@ -99,7 +99,7 @@ class SwinIR(nn.Module):
         self.upscale = upscale if upsampler else 1
         reconstruction = _reconstruction(self.upsampler, upscale)
         self.img_range = img_range
-        self.resolution = (_pair(img_size)[0] // _pair(patch_size)[0], _pair(img_size)[1] // _pair(patch_size)[1])
+        self.resolution = (pair(img_size)[0] // pair(patch_size)[0], pair(img_size)[1] // pair(patch_size)[1])
         shifted = min(self.resolution) > window_size
         self.window_size = window_size if shifted else min(self.resolution)
         self.shift_size = self.window_size // 2 if shifted else 0
@@ -176,7 +176,7 @@ class SwinIR(nn.Module):
         height, width = image.shape[-2:]
         x = pad_to_multiple(image, self.multiple)
         # All of it; for dynamic shapes it tells torch.compile that the sides are multiples, which saves minutes.
-        x = x[..., : _round_up(height, self.multiple), : _round_up(width, self.multiple)]
+        x = x[..., : round_up(height, self.multiple), : round_up(width, self.multiple)]
         x = (x - self.mean) * self.img_range
         shallow = self.conv_first(x).contiguous(memory_format=torch.channels_last)
         features = shallow + self.conv_after_body(self.deep_features(shallow))
@@ -219,12 +219,14 @@ class SwinIR(nn.Module):
         return x if self.upsampler == "pixelshuffledirect" else self.conv_last(x)
 
 
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+def pair(size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of a side or of both."""
     height, width = (size, size) if isinstance(size, int) else size
     return height, width
 
 
-def _round_up(length: int, multiple: int) -> int:
+def round_up(length: int, multiple: int) -> int:
+    """The next multiple that is not less."""
     return (length + multiple - 1) // multiple * multiple
 
 
@@ -351,8 +353,8 @@ def infer_config(state_dict: StateDict) -> Inferred | None:
     window = (math.isqrt(positions) + 1) // 2
     if positions != (2 * window - 1) ** 2 or window > 32 or not embed_dim * in_chans * hidden:
         return None
-    blocks = range(_count(state_dict, table.format("{}", 0)))
-    depths = tuple(_count(state_dict, table.format(block, "{}")) for block in blocks)
+    blocks = range(count_indices(state_dict, table.format("{}", 0)))
+    depths = tuple(count_indices(state_dict, table.format(block, "{}")) for block in blocks)
     heads = tuple(state_dict[table.format(block, 0)].numel() // positions for block in blocks)
     upsampler, upscale = _infer_upsampler(state_dict, in_chans)
     ape = "absolute_pos_embed" in state_dict
@@ -363,7 +365,7 @@ def infer_config(state_dict: StateDict) -> Inferred | None:
         "depths": depths,
         "num_heads": heads,
         "window_size": window,
-        "mlp_ratio": _shortest_ratio(hidden, embed_dim),
+        "mlp_ratio": shortest_ratio(hidden, embed_dim),
         "qkv_bias": layer.format(0, 0) + "attn.qkv.bias" in state_dict,
         "ape": ape,
         "patch_norm": "patch_embed.norm.weight" in state_dict,
@@ -402,12 +404,12 @@ def _infer_upsampler(state_dict: StateDict, in_chans: int) -> tuple[str, int]:
     return "", 1
 
 
-def _count(state_dict: StateDict, key: str) -> int:
+def count_indices(state_dict: StateDict, key: str) -> int:
     """How many of the keys with 0, 1, … in the place of {} there are."""
     return next(index for index in count() if key.format(index) not in state_dict)
 
 
-def _shortest_ratio(hidden: int, dim: int) -> float:
+def shortest_ratio(hidden: int, dim: int) -> float:
     """The factor of fewest decimals with int(dim * factor) == hidden."""
     rounded_up = (-(-hidden * 10**digits // dim) / 10**digits for digits in range(16))
     return next((ratio for ratio in rounded_up if int(dim * ratio) == hidden), hidden / dim)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -116,6 +116,102 @@ def _walls(side: Tensor, dtype: torch.dtype) -> Tensor:
     return -100.0 * (side[:, :, None] != side[:, None, :]).to(dtype)
 
 
+def in_windows(
+    x: Tensor,
+    window_size: int,
+    transform: Callable[[Tensor, Tensor | None], Tensor],
+    shifted: ShiftedWindows | None = None,
+) -> Tensor:
+    """Cut (b, h, w, c) into windows, transform them, and put them together again.
+
+    Args:
+        x: whose sides are multiples of the window.
+        window_size: side of the windows in pixels.
+        transform: maps windows (b, windows, n, c) and a mask to as many windows; the mask (m, n, n) is for the logits of the
+            last m windows, None for no mask.
+        shifted: the windows of this size of image moved by a shift; None for windows from the first pixel on.
+    """
+    b, h, w, c = x.shape
+    if shifted is None:
+        return window_reverse(transform(window_partition(x, window_size), None), window_size, h, w)
+    count, n = (h // window_size) * (w // window_size), window_size**2
+    windows = x.reshape(b, h * w, c).index_select(1, shifted.order).view(b, count, n, c)
+    windows = transform(windows, shifted.mask)
+    return windows.view(b, h * w, -1).index_select(1, shifted.inverse).view(b, h, w, -1)
+
+
+def attend_in_windows(
+    windows: Tensor,
+    qkv: nn.Module,
+    proj: nn.Module,
+    bias: Tensor,
+    mask: Tensor | None = None,
+    scale: float | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Multi-head self-attention among the pixels of each window (Swin, eq. 4).
+
+    Args:
+        windows: (b, windows, n, c).
+        qkv: makes (…, 3c) of (…, c): the queries of all heads, then the keys, then the values.
+        proj: mixes the heads' results.
+        bias: (heads, n, n), added to the logits.
+        mask: (m, n, n), added to the logits of the last m windows.
+        scale: factor of the logits; None for (c / heads)**-0.5.
+        dropout: of the attention weights.
+    """
+    b, count, n, c = windows.shape
+    if mask is not None and mask.shape[0] < count:
+        masked = mask.shape[0]  # len() would fix it for torch.export
+        free = count - masked
+        without = attend_in_windows(windows.narrow(1, 0, free), qkv, proj, bias, None, scale, dropout)
+        within = attend_in_windows(windows.narrow(1, free, masked), qkv, proj, bias, mask, scale, dropout)
+        return torch.cat([without, within], 1)
+    heads = bias.shape[0]
+    q, k, v = qkv(windows).view(b * count, n, 3, heads, c // heads).permute(2, 0, 3, 1, 4).unbind()
+    logits = bias[None] if mask is None else (bias + mask[:, None]).expand(b, -1, -1, -1, -1).flatten(0, 1)
+    mixed = F.scaled_dot_product_attention(q, k, v, logits.to(q.dtype), dropout_p=dropout, scale=scale)
+    output: Tensor = proj(mixed.transpose(1, 2).reshape(b, count, n, c))
+    return output
+
+
+def relative_position_index(window_size: int) -> Tensor:
+    """Rows of a bias table for all pairs of a window's pixels, (n, n)."""
+    # In numpy: torch's first integer division on the meta device, where files are checked, imports its compiler for a second.
+    axes = np.divmod(np.arange(window_size**2), window_size)
+    rows, columns = (axis[:, None] - axis + window_size - 1 for axis in axes)
+    return torch.tensor(rows * (2 * window_size - 1) + columns, dtype=torch.int64)
+
+
+def relative_position_bias_table(side: int, num_heads: int) -> nn.Parameter:
+    """A learned bias of every head for each of side x side relative positions, (side**2, num_heads)."""
+    table = nn.Parameter(torch.empty(side**2, num_heads))
+    nn.init.trunc_normal_(table, std=0.02)
+    return table
+
+
+def projection(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
+    """A linear layer that starts as Swin's do: normal weights of std 0.02, biases of zero."""
+    layer = nn.Linear(inputs, outputs, bias)
+    nn.init.trunc_normal_(layer.weight, std=0.02)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def feed_forward(dim: int, width: int, drop: float = 0.0) -> nn.Sequential:
+    """Two linear layers with GELU between them; weights lie under `fc1` and `fc2`."""
+    return nn.Sequential(
+        OrderedDict(
+            fc1=projection(dim, width),
+            act=nn.GELU(),
+            drop1=nn.Dropout(drop),
+            fc2=projection(width, dim),
+            drop2=nn.Dropout(drop),
+        )
+    )
+
+
 def residual_conv(channels: int, connection: ResiConnection = "1conv") -> nn.Module:
     """The convolution before a residual sum: one 3x3, or a bottleneck of three with a quarter of the channels."""
     if connection == "1conv":
@@ -184,26 +280,16 @@ class WindowAttention(nn.Module):
         self.num_heads = num_heads
         self.scale = qk_scale or (dim // num_heads) ** -0.5
         self.attn_drop = attn_drop
-        self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window_size - 1) ** 2, num_heads))
-        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
-        self.register_buffer("relative_position_index", _relative_position_index(window_size))
-        self.qkv = _linear(dim, 3 * dim, qkv_bias)
-        self.proj = _linear(dim, dim)
+        self.relative_position_bias_table = relative_position_bias_table(2 * window_size - 1, num_heads)
+        self.register_buffer("relative_position_index", relative_position_index(window_size))
+        self.qkv = projection(dim, 3 * dim, qkv_bias)
+        self.proj = projection(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
 
     def forward(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
-        b, count, n, c = windows.shape
-        if mask is not None and mask.shape[0] < count:
-            masked = mask.shape[0]  # len() would fix it for torch.export
-            free = count - masked
-            return torch.cat([self(windows.narrow(1, 0, free)), self(windows.narrow(1, free, masked), mask)], 1)
-        qkv = self.qkv(windows).view(b * count, n, 3, self.num_heads, c // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()
         bias = self.relative_position_bias_table.T[:, self.relative_position_index]
-        bias = bias[None] if mask is None else (bias + mask[:, None]).expand(b, -1, -1, -1, -1).flatten(0, 1)
-        drop = self.attn_drop if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, bias.to(q.dtype), dropout_p=drop, scale=self.scale)
-        output: Tensor = self.proj_drop(self.proj(mixed.transpose(1, 2).reshape(b, count, n, c)))
+        dropout = self.attn_drop if self.training else 0.0
+        output: Tensor = self.proj_drop(attend_in_windows(windows, self.qkv, self.proj, bias, mask, self.scale, dropout))
         return output
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -260,29 +346,19 @@ class STL(nn.Module):
         self.attn = WindowAttention(dim, num_heads, window_size, qkv_bias, qk_scale, attn_drop, drop)
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(dim)
-        width = int(dim * mlp_ratio)
-        self.mlp = nn.Sequential(
-            OrderedDict(
-                fc1=_linear(dim, width), act=nn.GELU(), drop1=nn.Dropout(drop), fc2=_linear(width, dim), drop2=nn.Dropout(drop)
-            )
-        )
+        self.mlp = feed_forward(dim, int(dim * mlp_ratio), drop)
 
     def forward(self, x: Tensor, shifted: ShiftedWindows | None = None) -> Tensor:
         height, width = x.shape[2:]
         x = pad_to_multiple(x, self.window_size).permute(0, 2, 3, 1)
-        b, h, w, c = x.shape
+        plan = None
         if self.shift_size:
+            h, w = x.shape[1:3]
             plan = shifted or shifted_windows(h, w, self.window_size, self.shift_size, x.device, x.dtype)
-            count, n = (h // self.window_size) * (w // self.window_size), self.window_size**2
-            windows = x.reshape(b, h * w, c).index_select(1, plan.order).view(b, count, n, c)
-            windows = self._transform(windows, plan.mask)
-            x = windows.view(b, h * w, c).index_select(1, plan.inverse).view(b, h, w, c)
-        else:
-            windows = self._transform(window_partition(x, self.window_size))
-            x = window_reverse(windows, self.window_size, h, w)
+        x = in_windows(x, self.window_size, self._transform, plan)
         return x[:, :height, :width].permute(0, 3, 1, 2)
 
-    def _transform(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
+    def _transform(self, windows: Tensor, mask: Tensor | None) -> Tensor:
         windows = windows + self.drop_path(self.attn(self.norm1(windows), mask))
         windows = windows + self.drop_path(self.mlp(self.norm2(windows)))
         return windows
@@ -356,19 +432,3 @@ class RSTB(nn.Module):
             deep = checkpoint(layer, deep, shifted, use_reentrant=False) if self.use_checkpoint else layer(deep, shifted)
         residual: Tensor = self.conv(deep)
         return x + residual
-
-
-def _relative_position_index(window_size: int) -> Tensor:
-    """Rows of the bias table for all pairs of a window's pixels, (n, n)."""
-    # In numpy: torch's first integer division on the meta device, where files are checked, imports its compiler for a second.
-    axes = np.divmod(np.arange(window_size**2), window_size)
-    rows, columns = (axis[:, None] - axis + window_size - 1 for axis in axes)
-    return torch.tensor(rows * (2 * window_size - 1) + columns, dtype=torch.int64)
-
-
-def _linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs, bias)
-    nn.init.trunc_normal_(layer.weight, std=0.02)
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer

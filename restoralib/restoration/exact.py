@@ -166,10 +166,11 @@ def _core(span: Span, core: Span) -> tuple[int, int | None]:
 
 
 def _measure_reach(model: nn.Module, sweep: Sweep, spec: NetSpec) -> int:
-    """How far wrong pixels beyond a cut on the grid spoil what the network gives on this side, once its reductions are known.
+    """How far from a cell of the grid wrong pixels within it spoil what the network gives, once its reductions are known.
 
-    NaN in one half of an image passes through every operation, whatever the weights, to all that depends on it. The images are
-    narrow strips along either axis.
+    NaN passes through every operation, whatever the weights, to all that depends on it. The cell lies in the middle of the
+    image, away from its ends, which windows that were moved cyclically hold together behind a mask that NaN would pass. The
+    images are narrow strips along either axis.
 
     Raises:
         ValueError: it spoils everything.
@@ -177,19 +178,20 @@ def _measure_reach(model: nn.Module, sweep: Sweep, spec: NetSpec) -> int:
     given = {"noise": torch.zeros(1, spec.noise)} if spec.noise else {}  # no number is drawn from the caller's generators
     for strip in _STRIPS:
         length = strip + -strip % spec.multiple  # nothing is padded
-        reach, cut = 0, length // 2 // spec.multiple * spec.multiple
+        reach, start = 0, length // 2 // spec.multiple * spec.multiple
+        stop = start + spec.multiple
         for axis in (-2, -1):
             image = torch.full((1, spec.in_channels, length, spec.multiple), 0.5)
             image = image if axis == -2 else image.mT
             sweep.known = []
             with torch.inference_mode():
                 model(image, **given)
-                for half in (slice(0, cut), slice(cut, None)):
-                    spoiled = image.clone()
-                    spoiled.movedim(axis, 0)[half] = torch.nan
-                    wrong = first(model(spoiled, **given)).isnan().movedim(axis, 0).flatten(1).any(1)
-                    wrong = wrong.view(length, spec.scale).any(1)
-                    reach = max(reach, int(wrong.sum()) - (cut if half.start == 0 else length - cut))
-        if reach + spec.multiple < min(cut, length - cut):
+                spoiled = image.clone()
+                spoiled.movedim(axis, 0)[start:stop] = torch.nan
+                wrong = first(model(spoiled, **given)).isnan().movedim(axis, 0).flatten(1).any(1)
+                wrong = wrong.view(length, spec.scale).any(1).nonzero()
+                if len(wrong):
+                    reach = max(reach, start - int(wrong.min()), int(wrong.max()) + 1 - stop)
+        if reach + spec.multiple < min(start, length - stop):
             return reach
     raise ValueError("exact=True cannot tile this network: it looks at the whole image also when its reductions are known")

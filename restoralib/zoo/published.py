@@ -6,7 +6,7 @@ of the papers or of the authors' pages: PSNR in dB, SSIM where there is a second
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 Figures = dict[str, dict[str, float]]
 
@@ -129,6 +129,16 @@ def _kair(file: str, data: str) -> Published:
     return Published(f"github.com/cszn/KAIR (releases, {file}.pth)", "MIT", "MIT", data)
 
 
+def _scunet_real(name: str) -> Published:
+    terms = "its authors state none for these weights; ask before commercial use"
+    return Published(f"github.com/cszn/SCUNet (README, {name}.pth)", "Apache-2.0", _UNKNOWN, "synthetic pairs", terms=terms)
+
+
+def _hat(file: str, data: str, figures: str = "") -> Published:
+    page = f"github.com/XPixelGroup/HAT (README, Google Drive, {file}.pth)"
+    return Published(page, "Apache-2.0", "Apache-2.0", data, _figures(figures, "psnr") if figures else {})
+
+
 def _rcan(scale: int, figures: str) -> Published:
     page = f"github.com/yulunzhang/RCAN (README, RCAN_BIX{scale}.pt)"
     terms = "its authors state none; ask before commercial use"
@@ -155,7 +165,10 @@ def _diffir(data: str = "", figures: str = "") -> Published:
 
 
 _BASICSR = "github.com/XPixelGroup/BasicSR (docs/ModelZoo.md)"
+_DF2K = "DF2K (DIV2K, Flickr2K)"
 _DF2K_OST = "DF2K (DIV2K, Flickr2K), OST"
+_HAT_S = {2: "", 3: "", 4: "Set5 32.92, Set14 29.15, BSD100 27.97, Urban100 27.87, Manga109 32.35"}
+_HAT = {2: "", 3: "", 4: "Set5 33.04, Set14 29.23, BSD100 28.00, Urban100 27.97, Manga109 32.48"}
 _RCAN = {
     2: "Set5 38.27/0.9614, Set14 34.12/0.9216, BSD100 32.41/0.9027, Urban100 33.34/0.9384, Manga109 39.44/0.9786",
     3: "Set5 34.74/0.9299, Set14 30.65/0.8482, BSD100 29.32/0.8111, Urban100 29.09/0.8702, Manga109 34.44/0.9499",
@@ -308,6 +321,15 @@ PUBLISHED: dict[str, Published] = {
         for (color, quality), row in _SWINIR_JPEG.items()
         for file in ["006_CAR" if color == "gray" else "006_colorCAR"]
     },
+    **{f"hat_s_x{scale}": _hat(f"HAT-S_SRx{scale}", _DF2K, row) for scale, row in _HAT_S.items()},
+    **{f"hat_x{scale}": _hat(f"HAT_SRx{scale}", _DF2K, row) for scale, row in _HAT.items()},
+    **{
+        f"{name}_imagenet_x{scale}": _hat(f"{file}_SRx{scale}_ImageNet-pretrain", f"ImageNet, {_DF2K}", rows.get(scale, ""))
+        for name, file, rows in (("hat", "HAT", {4: "Urban100 28.37"}), ("hat_l", "HAT-L", {4: "Urban100 28.60"}))
+        for scale in (2, 3, 4)
+    },
+    "hat_real_gan_x4": _hat("Real_HAT_GAN_SRx4", _DF2K_OST),
+    "hat_real_gan_sharper_x4": _hat("Real_HAT_GAN_SRx4_sharper", _DF2K_OST),
     "edsr_baseline_x2": _edsr("edsr_baseline_x2", "DIV2K 34.61"),
     "edsr_baseline_x3": _edsr("edsr_baseline_x3", "DIV2K 30.92"),
     "edsr_baseline_x4": _edsr("edsr_baseline_x4", "DIV2K 28.95"),
@@ -320,6 +342,12 @@ PUBLISHED: dict[str, Published] = {
         name: _kair(name, "BSD, WED, DIV2K, Flickr2K")
         for name in ("drunet_color", "drunet_gray", "drunet_deblocking_color", "drunet_deblocking_grayscale")
     },
+    **{
+        f"scunet_{color}_{sigma}": replace(_kair(f"scunet_{color}_{sigma}", ""), code_license="Apache-2.0")
+        for color in ("color", "gray")
+        for sigma in (15, 25, 50)
+    },
+    **{name: _scunet_real(name) for name in ("scunet_color_real_psnr", "scunet_color_real_gan")},
     **{f"rcan_x{scale}": _rcan(scale, row) for scale, row in _RCAN.items()},
     **{f"rlfn_x{scale}": _rlfn(f"rlfn_x{scale}", row) for scale, row in _RLFN.items()},
     **{f"rlfn_s_x{scale}": _rlfn(f"rlfn_s_x{scale}") for scale in (2, 4)},

@@ -179,7 +179,7 @@ class CameraNoise(Degradation):
     def __call__(self, image: Tensor) -> Tensor:
         matrix = camera_matrix(self.weights)
         gains = {"exposure": self.exposure, "red": self.red, "blue": self.blue}
-        raw = unprocess(in_float32(image), matrix, **gains)
+        raw = unprocess(in_float32(check_image(image)), matrix, **gains)
         raw = add_shot_read_noise(raw, self.read, self.shot, generator=seeded(self.seed), clip=False)
         if self.mosaic and image.shape[1] == 3:
             raw = demosaic(raw)

@@ -19,7 +19,12 @@ INTERPOLATIONS: tuple[Interpolation, ...] = ("area", "bilinear", "bicubic", "cov
 
 
 def interpolate(
-    image: Tensor, scale: float | None = None, *, size: tuple[int, int] | None = None, mode: Interpolation = "bilinear"
+    image: Tensor,
+    scale: float | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    mode: Interpolation = "bilinear",
+    aligned: bool = True,
 ) -> Tensor:
     """Resize without antialiasing.
 
@@ -29,6 +34,9 @@ def interpolate(
         size: (height, width) to reach instead.
         mode: "bilinear" and "bicubic" (a = -0.75) are torch's and OpenCV's, "area" is torch's mean of whole pixels, "coverage"
             the mean over the exact area of each new pixel, OpenCV's INTER_AREA.
+        aligned: old and new image cover the same area, as in OpenCV. False is torch's way with a scale, and Real-ESRGAN's:
+            where scale * side is not whole, samples lie 1 / scale apart and the last rows and columns are lost. It matters for
+            "bilinear" and "bicubic" with a scale.
 
     Returns:
         (b, c, h', w'); bicubic overshoots [0, 1].
@@ -54,8 +62,7 @@ def interpolate(
     if mode == "coverage":
         down, across = _coverage(h, size[0]).to(work), _coverage(w, size[1]).to(work)
         return (down @ work @ across.T).to(image.dtype)
-    if scale is not None and min(h, w) * scale >= 1:
-        # The scale as it was asked for places the samples, as in the reference, not the ratio of the whole sizes.
+    if scale is not None and not aligned and min(h, w) * scale >= 1:
         return functional.interpolate(work, scale_factor=scale, mode=mode, align_corners=False).to(image.dtype)
     return functional.interpolate(work, size, mode=mode, align_corners=False).to(image.dtype)
 
@@ -67,13 +74,15 @@ class Interpolate(Degradation):
     Args:
         scale: new sides over old ones.
         mode: "area", "bilinear", "bicubic" or "coverage".
+        aligned: as in `interpolate`.
     """
 
     scale: float = 0.5
     mode: Interpolation = "bilinear"
+    aligned: bool = True
 
     def __call__(self, image: Tensor) -> Tensor:
-        return interpolate(check_image(image), self.scale, mode=self.mode)
+        return interpolate(check_image(image), self.scale, mode=self.mode, aligned=self.aligned)
 
     @classmethod
     def draw(
@@ -83,6 +92,7 @@ class Interpolate(Degradation):
         chances: tuple[float, float, float] = (0.2, 0.7, 0.1),
         scale: tuple[float, float] = (0.15, 1.5),
         modes: tuple[Interpolation, ...] = ("area", "bilinear", "bicubic"),
+        aligned: bool = True,
     ) -> Self:
         """Draw Real-ESRGAN's resizing; the ranges are those of its first stage.
 
@@ -91,10 +101,11 @@ class Interpolate(Degradation):
             chances: of enlarging, reducing and keeping the size.
             scale: the smallest and the largest.
             modes: to choose from.
+            aligned: as in `interpolate`.
         """
         direction = choice(("up", "down", "keep"), generator, chances)
         low, high = {"up": (1.0, scale[1]), "down": (scale[0], 1.0), "keep": (1.0, 1.0)}[direction]
-        return cls(uniform(low, high, generator), choice(modes, generator))
+        return cls(uniform(low, high, generator), choice(modes, generator), aligned)
 
 
 def _coverage(length: int, size: int) -> Tensor:

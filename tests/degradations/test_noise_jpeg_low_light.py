@@ -11,6 +11,7 @@ from torch import Tensor
 from restoralib.degradations import (
     JPEG,
     CameraNoise,
+    ColorJitter,
     CorrelatedNoise,
     DiffJPEG,
     GaussianNoise,
@@ -32,6 +33,7 @@ from restoralib.degradations import (
     demosaic,
     diff_jpeg,
     draw_covariance,
+    jitter_color,
     jpeg,
     lamp,
     low_light,
@@ -49,6 +51,7 @@ from restoralib.degradations import (
 KINDS = [
     JPEG,
     CameraNoise,
+    ColorJitter,
     CorrelatedNoise,
     DiffJPEG,
     GaussianNoise,
@@ -185,6 +188,8 @@ def test_codecs_and_counters_refuse_nan(degrade):
         (lambda x: camera_matrix((0, 0, 0, 0)), "not all zero"),
         (lambda x: demosaic(x[:, :1]), "needs RGB"),
         (lambda x: round_to_levels(x, 0), "levels"),
+        (lambda x: jitter_color(x, -1), "brightness"),
+        (lambda x: jitter_color(x, 1, -1), "contrast"),
     ],
 )
 def test_bad_arguments_are_refused_in_words(degrade, words):
@@ -439,3 +444,12 @@ def test_a_lamp_lights_its_place_and_leaves_the_rest_ambient():
     assert float(light.max()) == pytest.approx(1, abs=1e-3) and float(light.min()) == pytest.approx(0.2, abs=1e-3)
     image = ramp(2, 3, 101, 81)
     assert torch.equal(relight(image, light), image * light)
+
+
+def test_contrast_turns_about_the_mean_luma():
+    image = 0.3 + 0.4 * ramp(2, 3, 12, 15).double()
+    luma = torch.tensor([0.299, 0.587, 0.114]).double()
+    mean = (torch.einsum("bchw,c->b", image, luma) / (12 * 15))[:, None, None, None]
+    assert torch.allclose(jitter_color(image, contrast=0), mean.expand_as(image))
+    assert torch.allclose(jitter_color(image, 0.8, 1.2), (1.2 * 0.8 * image - 0.2 * 0.8 * mean).clamp(0, 1))
+    assert torch.allclose(jitter_color(image), image)

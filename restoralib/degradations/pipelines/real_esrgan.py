@@ -162,7 +162,7 @@ class RealESRGANDegradation(Degradation):
             scale=scale,
             sharpen=sharpen,
             blur=_draw_blur(generator, first),
-            resize=Interpolate.draw(generator, chances=first.resized, scale=first.factors, modes=_MODES),
+            resize=Interpolate.draw(generator, chances=first.resized, scale=first.factors, modes=_MODES, aligned=False),
             noise=_draw_noise(generator, first),
             jpeg=DiffJPEG.draw(generator, quality=first.quality),
             second_blur=_draw_blur(generator, second),

@@ -19,8 +19,8 @@ from restoralib.degradations.degradation import Degradation, check_image, choice
 from restoralib.degradations.filters import Padding, gaussian_blur
 from restoralib.ops.precision import at_least_float32
 
-ReflectionKind = Literal["focused", "defocused", "ghosting"]
-_KINDS: tuple[ReflectionKind, ...] = ("focused", "defocused", "ghosting")
+ReflectionStyle = Literal["focused", "defocused", "ghosting"]
+_STYLES: tuple[ReflectionStyle, ...] = ("focused", "defocused", "ghosting")
 
 
 def reflection(image: Tensor, layer: Tensor, transmission: float = 0.8, weight: float = 0.35) -> Tensor:
@@ -75,7 +75,7 @@ class Reflection(Degradation):
     it enlarged; lights stand out and shadows do not reflect. Use `reflection` where there is another photograph.
 
     Args:
-        kind: "focused", "defocused" or "ghosting".
+        style: "focused", "defocused" or "ghosting".
         transmission: weight of the image.
         weight: weight of the reflection; where it is 0 and transmission is 1 nothing changes.
         sigma: of the defocus, in pixels.
@@ -87,7 +87,7 @@ class Reflection(Degradation):
         seed: of which part it is, and of where the glass reflects more.
     """
 
-    kind: ReflectionKind = "defocused"
+    style: ReflectionStyle = "defocused"
     transmission: float = 0.9
     weight: float = 0.4
     sigma: float = 6.0
@@ -99,8 +99,8 @@ class Reflection(Degradation):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in _KINDS:
-            raise ValueError(f"unknown kind of reflection {self.kind!r}; choose one of {', '.join(_KINDS)}")
+        if self.style not in _STYLES:
+            raise ValueError(f"unknown style of reflection {self.style!r}; choose one of {', '.join(_STYLES)}")
 
     def layer(self, image: Tensor) -> Tensor:
         """The reflection that it lays over an image, (b, c, h, w)."""
@@ -112,9 +112,9 @@ class Reflection(Degradation):
         rows = height - 1 - rows if self.upside_down else rows
         mirrored = sample(image, top + self.part * rows, left + self.part * (width - 1 - columns))
         mirrored = mirrored.clamp(0, 1) ** self.contrast
-        if self.kind == "defocused":
+        if self.style == "defocused":
             mirrored = defocused(mirrored, self.sigma)
-        elif self.kind == "ghosting":
+        elif self.style == "ghosting":
             mirrored = ghosted(mirrored, round(self.shift[0] * height), round(self.shift[1] * width), self.attenuation)
         return mirrored * (0.4 + 0.6 * glass)
 
@@ -128,7 +128,7 @@ class Reflection(Degradation):
         cls,
         generator: torch.Generator,
         *,
-        kind: ReflectionKind | None = None,
+        style: ReflectionStyle | None = None,
         transmission: tuple[float, float] = (0.75, 0.95),
         weight: tuple[float, float] = (0.4, 0.8),
         sigma: tuple[float, float] = (5.0, 10.0),
@@ -139,7 +139,7 @@ class Reflection(Degradation):
 
         Args:
             generator: source of all randomness, on the CPU.
-            kind: of it; None draws one of the three.
+            style: of it; None draws one of the three.
             transmission: range of the image's weight (ours).
             weight: range of the reflection's weight (ours).
             sigma: range of the defocus, RealRestorer's.
@@ -147,7 +147,7 @@ class Reflection(Degradation):
             attenuation: range of the ghost's light, RealRestorer's.
         """
         return cls(
-            kind=choice(_KINDS, generator) if kind is None else kind,
+            style=choice(_STYLES, generator) if style is None else style,
             transmission=uniform(*transmission, generator),
             weight=uniform(*weight, generator),
             sigma=uniform(*sigma, generator),

@@ -146,11 +146,15 @@ class DRUNet(nn.Module):
         b, _, height, width = image.shape
         if not isinstance(sigma, Tensor):
             level = image.new_full((b, 1, height, width), SIGMA if sigma is None else float(sigma))
-        elif sigma.ndim <= 1 or sigma.ndim == 4:
-            level = sigma if sigma.ndim == 4 else sigma.reshape(-1, 1, 1, 1)
-            level = level.to(image).expand(b, 1, height, width)
         else:
-            raise ValueError(f"sigma should be a number, (b,) or (b, 1, h, w), got shape {tuple(sigma.shape)}")
+            level = sigma.reshape(-1, 1, 1, 1) if sigma.ndim <= 1 else sigma
+            fits = level.ndim == 4 and level.shape[0] in (1, b) and level.shape[1:] in ((1, 1, 1), (1, height, width))
+            if not fits:
+                raise ValueError(
+                    f"sigma should be a number, (b,) or (b, 1, h, w), got shape {tuple(sigma.shape)} "
+                    f"for images {tuple(image.shape)}"
+                )
+            level = level.to(image).expand(b, 1, height, width)
         return torch.cat((image, level), 1)
 
 
@@ -221,10 +225,8 @@ def infer_config(state_dict: StateDict) -> Inferred | None:
     if any(weight is None or weight.ndim != 4 for weight in levels):
         return None
     nc = tuple(len(weight) for weight in levels if weight is not None)
-    if "m_up1.1.res.0.weight" in state_dict:
-        up = "convtranspose"
-    else:
-        up = "pixelshuffle" if "m_up1.0.weight" in state_dict else "upconv"
+    enlarging = state_dict.get("m_up1.0.weight")
+    up = "upconv" if enlarging is None else "convtranspose" if enlarging.shape[2:] == (2, 2) else "pixelshuffle"
     in_nc, out_nc = state_dict["m_head.weight"].shape[1], len(state_dict["m_tail.weight"])
     if out_nc < 1 or in_nc - out_nc not in (0, 1):
         return None

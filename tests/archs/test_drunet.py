@@ -9,7 +9,7 @@ from halo import measured_halo
 
 from restoralib import restore
 from restoralib.archs.drunet import SIGMA, VARIANTS, DRUNet, infer_config
-from restoralib.checkpoints import skeleton
+from restoralib.checkpoints import UnknownCheckpoint, load_model, skeleton
 
 TINY = {"nc": (4, 6, 8, 10), "nb": 1}
 MODES = [(down, up) for down in ("strideconv", "avgpool") for up in ("convtranspose", "upconv", "pixelshuffle")]
@@ -65,8 +65,13 @@ def test_the_level_is_a_number_a_vector_or_a_map():
         assert torch.equal(net(image), net(image, SIGMA)) and SIGMA == 25 / 255
         ramp = torch.linspace(0, 1, 13).expand(1, 1, 9, 13)
         assert not torch.equal(net(image, ramp), net(image, ramp.flip(-1)))
-        with pytest.raises(ValueError, match=r"sigma should be a number, \(b,\) or \(b, 1, h, w\), got shape \(2, 9\)"):
-            net(image, torch.rand(2, 9))
+
+
+@pytest.mark.parametrize("shape", [(2, 9), (3,), (2, 1, 9, 9), (3, 1, 9, 13), (2, 3, 9, 13), (2, 1, 13)])
+def test_levels_of_another_shape_are_refused(shape):
+    words = rf"sigma should be a number, \(b,\) or \(b, 1, h, w\), got shape \({', '.join(map(str, shape))}"
+    with pytest.raises(ValueError, match=words):
+        tiny()(torch.rand(2, 3, 9, 13), torch.rand(shape))
 
 
 def test_a_blind_network_takes_no_level():
@@ -128,6 +133,15 @@ def test_random_configurations_come_back():
             "upsample_mode": up,
         }
         assert infer_config(on_meta(config).state_dict()).config == config
+
+
+@pytest.mark.parametrize("up", ["convtranspose", "upconv", "pixelshuffle"])
+def test_a_missing_layer_is_named_and_not_taken_for_another_way_to_enlarge(up, tmp_path):
+    state = tiny(upsample_mode=up).state_dict()
+    key = next(key for key in state if key.startswith("m_up1") and ".res." in key)
+    torch.save({name: value for name, value in state.items() if name != key}, tmp_path / "lacking.pth")
+    with pytest.raises(UnknownCheckpoint, match=f"1 missing: {key}"):
+        load_model(tmp_path / "lacking.pth")
 
 
 @pytest.mark.parametrize(

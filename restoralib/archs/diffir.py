@@ -22,7 +22,6 @@ from torch import Tensor, nn
 
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant
 from restoralib.blocks.named import named
-from restoralib.blocks.norm import RESTORMER_NORMS
 from restoralib.blocks.reduction import GlobalMean
 from restoralib.blocks.transposed_attention import DGFN, DMTA, check_restormer_levels, infer_gdfn_factor
 from restoralib.blocks.upsample import PixelShuffleDirect, PixelShuffleUpsample, PixelUnshuffleDownsample
@@ -141,6 +140,8 @@ class CPEN(nn.Module):
 
     def __init__(self, channels: int, n_encoder_res: int) -> None:
         super().__init__()
+        if n_encoder_res < 0:
+            raise ValueError(f"n_encoder_res should be at least 0, got {n_encoder_res}")
         widths = (_FEATURES, 2 * _FEATURES, 2 * _FEATURES, _PRIOR)
         layers: list[nn.Module] = [nn.Conv2d(channels, _FEATURES, 3, padding=1), nn.LeakyReLU(_SLOPE)]
         layers += [_LeakyResidualBlock() for _ in range(n_encoder_res)]
@@ -176,6 +177,8 @@ class PriorDenoiser(nn.Module):
 
     def __init__(self, n_denoise_res: int, timesteps: int) -> None:
         super().__init__()
+        if n_denoise_res < 0:
+            raise ValueError(f"n_denoise_res should be at least 0, got {n_denoise_res}")
         first = [nn.Linear(2 * _PRIOR + 1, _PRIOR), nn.LeakyReLU(_SLOPE)]
         later = (nn.Sequential(nn.Linear(_PRIOR, _PRIOR), nn.LeakyReLU(_SLOPE)) for _ in range(n_denoise_res))
         self.resmlp = nn.Sequential(*first, *(named("resmlp", layer) for layer in later))
@@ -236,6 +239,9 @@ class PriorDiffusion(nn.Module):
         linear_end: at the last.
 
     Shapes: image (b, c, h, w), noise and prior (b, 256) or (1, 256) -> Trajectory.
+
+    Raises:
+        ValueError: noise or prior have another length, or number.
     """
 
     sqrt_alphas_cumprod: Tensor
@@ -254,13 +260,19 @@ class PriorDiffusion(nn.Module):
         linear_end: float,
     ) -> None:
         super().__init__()
-        for name, values in _schedule(sqrt_linear_betas(timesteps, linear_start, linear_end)).items():
-            self.register_buffer(name, values.float())
+        with torch.device("cpu"):  # on the meta device, where files are checked, torch imports its compiler for this
+            schedule = _schedule(sqrt_linear_betas(timesteps, linear_start, linear_end))
+        for name, values in schedule.items():
+            self.register_buffer(name, torch.tensor(values.tolist(), dtype=torch.float32))
         self.model = model
         self.condition = condition
         self.unshuffle, self.multiple = unshuffle, multiple
 
     def forward(self, image: Tensor, noise: Tensor | None = None, prior: Tensor | None = None) -> Trajectory:
+        for name, vectors in (("noise", noise), ("prior", prior)):
+            if vectors is not None and tuple(vectors.shape) not in ((1, _PRIOR), (len(image), _PRIOR)):
+                shapes = f"({len(image)}, {_PRIOR}) or (1, {_PRIOR})"
+                raise ValueError(f"{name} should be of shape {shapes}, got {tuple(vectors.shape)}")
         condition = self.condition(_unshuffle(pad_to_multiple(image, self.multiple), self.unshuffle))
         x = torch.randn_like(condition, dtype=image.dtype) if noise is None else noise.expand(len(image), _PRIOR)
         if prior is not None:
@@ -336,8 +348,8 @@ class DiffIRS1(nn.Module):
         scale: int | None = None,
     ) -> None:
         super().__init__()
-        scale = _check(variant, scale, inp_channels, out_channels, dim, num_blocks, heads, LayerNorm_type)
-        norm = RESTORMER_NORMS[LayerNorm_type]
+        scale = _check_images(variant, scale, inp_channels, out_channels)
+        norm = check_restormer_levels(dim, num_blocks, num_refinement_blocks, heads, LayerNorm_type)
         self.G = DIRformer(
             inp_channels,
             out_channels,
@@ -416,7 +428,8 @@ class DiffIRS2(nn.Module):
     Shapes: image (b, c, h, w), noise and prior (b, 256) or (1, 256) -> (b, c, s h, s w), any height and width.
 
     Raises:
-        ValueError: the arguments make no network; or there is no prior, in training mode.
+        ValueError: the arguments make no network; in `forward`, noise or prior have another shape, or there is no prior in
+            training mode.
     """
 
     derived_suffixes = tuple(f"diffusion.{name}" for name in _SCHEDULE)
@@ -442,8 +455,8 @@ class DiffIRS2(nn.Module):
         scale: int | None = None,
     ) -> None:
         super().__init__()
-        scale = _check(variant, scale, inp_channels, out_channels, dim, num_blocks, heads, LayerNorm_type)
-        norm = RESTORMER_NORMS[LayerNorm_type]
+        scale = _check_images(variant, scale, inp_channels, out_channels)
+        norm = check_restormer_levels(dim, num_blocks, num_refinement_blocks, heads, LayerNorm_type)
         self.G = DIRformer(
             inp_channels,
             out_channels,
@@ -501,16 +514,7 @@ def _unshuffle(image: Tensor, factor: int) -> Tensor:
     return image if factor == 1 else F.pixel_unshuffle(image, factor)
 
 
-def _check(
-    variant: str,
-    scale: int | None,
-    inp_channels: int,
-    out_channels: int,
-    dim: int,
-    num_blocks: Sequence[int],
-    heads: Sequence[int],
-    LayerNorm_type: str,
-) -> int | None:
+def _check_images(variant: str, scale: int | None, inp_channels: int, out_channels: int) -> int | None:
     """The scale of super-resolution, None for deblurring."""
     if variant not in ("deblur", "sr"):
         raise ValueError(f"variant should be 'deblur' or 'sr', got {variant!r}")
@@ -520,7 +524,6 @@ def _check(
         raise ValueError(f"scale should be 1, 2 or 4, got {scale}")
     if inp_channels != out_channels:
         raise ValueError(f"the image is added to the result, so {inp_channels} channels in and {out_channels} out do not fit")
-    check_restormer_levels(dim, num_blocks, heads, LayerNorm_type)
     return None if variant == "deblur" else scale or 4
 
 

@@ -92,7 +92,7 @@ class PromptIR(nn.Module):
         super().__init__()
         if not decoder:
             raise ValueError("PromptIR needs its prompts, got decoder=False; Restormer is the network without")
-        norm = check_restormer_levels(dim, num_blocks, heads, LayerNorm_type)
+        norm = check_restormer_levels(dim, num_blocks, num_refinement_blocks, heads, LayerNorm_type)
         if inp_channels != out_channels and 1 not in (inp_channels, out_channels):
             raise ValueError(f"the image is added to the result; {inp_channels} channels in and {out_channels} out do not fit")
 

@@ -56,7 +56,7 @@ class Restormer(nn.Module):
         dual_pixel_task: bool = False,
     ) -> None:
         super().__init__()
-        norm = check_restormer_levels(dim, num_blocks, heads, LayerNorm_type)
+        norm = check_restormer_levels(dim, num_blocks, num_refinement_blocks, heads, LayerNorm_type)
         if not dual_pixel_task and inp_channels != out_channels and 1 not in (inp_channels, out_channels):
             raise ValueError(
                 f"the image is added to the result, so {inp_channels} channels in and {out_channels} out do not fit; "

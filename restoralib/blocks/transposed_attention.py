@@ -60,11 +60,16 @@ class GDFN(nn.Module):
         bias: whether the convolutions have biases.
 
     Shapes: (b, c, h, w) -> (b, c, h, w), any height and width.
+
+    Raises:
+        ValueError: `factor` leaves no channel.
     """
 
     def __init__(self, channels: int, factor: float = 2.66, bias: bool = False) -> None:
         super().__init__()
         hidden = int(channels * factor)
+        if hidden < 1:
+            raise ValueError(f"the feed-forward should be a channel wide or more, got {factor} times {channels}")
         self.project_in = nn.Conv2d(channels, 2 * hidden, 1, bias=bias)
         self.dwconv = nn.Conv2d(2 * hidden, 2 * hidden, 3, padding=1, groups=2 * hidden, bias=bias)
         self.project_out = nn.Conv2d(hidden, channels, 1, bias=bias)
@@ -87,7 +92,7 @@ class RestormerBlock(nn.Module):
     Shapes: (b, c, h, w) -> (b, c, h, w), any height and width.
 
     Raises:
-        ValueError: `heads` does not divide `channels`.
+        ValueError: `heads` does not divide `channels`, or `factor` leaves no channel.
     """
 
     def __init__(
@@ -109,7 +114,9 @@ class RestormerBlock(nn.Module):
         return x + self.ffn(self.norm2(x))
 
 
-def check_restormer_levels(dim: int, num_blocks: Sequence[int], heads: Sequence[int], LayerNorm_type: str) -> type[nn.Module]:
+def check_restormer_levels(
+    dim: int, num_blocks: Sequence[int], num_refinement_blocks: int, heads: Sequence[int], LayerNorm_type: str
+) -> type[nn.Module]:
     """The norm's class for arguments that Restormer and its descendants share.
 
     Raises:
@@ -119,6 +126,8 @@ def check_restormer_levels(dim: int, num_blocks: Sequence[int], heads: Sequence[
         raise ValueError(f"dim should be even, got {dim}; its halves are shuffled into the next level")
     if len(num_blocks) != 4 or len(heads) != 4 or min(num_blocks) < 1:
         raise ValueError(f"num_blocks and heads should be four positive numbers each, got {num_blocks} and {heads}")
+    if num_refinement_blocks < 0:
+        raise ValueError(f"num_refinement_blocks should be at least 0, got {num_refinement_blocks}")
     if LayerNorm_type not in RESTORMER_NORMS:
         raise ValueError(f"LayerNorm_type should be one of {', '.join(RESTORMER_NORMS)}, got {LayerNorm_type!r}")
     return RESTORMER_NORMS[LayerNorm_type]
@@ -178,6 +187,9 @@ class DGFN(GDFN):
         prior_features: length of the prior vector.
 
     Shapes: features (b, c, h, w) and prior (b, d) -> (b, c, h, w), any height and width.
+
+    Raises:
+        ValueError: `factor` leaves no channel.
     """
 
     def __init__(self, channels: int, factor: float = 2.66, bias: bool = False, prior_features: int = 256) -> None:

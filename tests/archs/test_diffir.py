@@ -1,6 +1,8 @@
 """DiffIR's two stages; tests/test_goldens_archs.py holds them against the reference."""
 
 import random
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -110,6 +112,15 @@ def test_super_resolution_is_added_to_repeated_pixels():
 
 
 # The diffusion
+
+
+def test_an_outline_needs_no_compiler():
+    """Files are checked against outlines, and importing the compiler takes seconds."""
+    code = (
+        "import sys, torch; from restoralib.archs import DiffIRS2; from restoralib.checkpoints import skeleton; "
+        "net = skeleton(DiffIRS2, {}); assert net.diffusion.betas.is_meta; sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_schedule_is_the_authors():
@@ -301,12 +312,28 @@ def test_other_networks_are_not_taken_for_it():
         ({"num_blocks": (1, 1, 1)}, "four positive numbers"),
         ({"heads": (3, 2, 4, 8)}, "3 heads do not divide 4 channels"),
         ({"LayerNorm_type": "withbias"}, "LayerNorm_type should be one of WithBias, BiasFree, got 'withbias'"),
+        ({"n_encoder_res": -1}, "n_encoder_res should be at least 0, got -1"),
+        ({"num_refinement_blocks": -1}, "num_refinement_blocks should be at least 0, got -1"),
+        ({"ffn_expansion_factor": 0.2}, "the feed-forward should be a channel wide or more, got 0.2 times 4"),
     ],
 )
 @pytest.mark.parametrize("cls", [DiffIRS1, DiffIRS2])
 def test_impossible_arguments_are_named(cls, config, message):
     with pytest.raises(ValueError, match=message):
         cls(**(TINY | config))
+
+
+def test_a_denoiser_has_a_first_layer():
+    with pytest.raises(ValueError, match="n_denoise_res should be at least 0, got -1"):
+        DiffIRS2(**TINY, n_denoise_res=-1)
+
+
+@pytest.mark.parametrize("shape", [(256,), (2, 256), (1, 1), (3, 100)])
+@pytest.mark.parametrize("name", ["noise", "prior"])
+def test_vectors_of_another_shape_are_refused(name, shape):
+    words = rf"{name} should be of shape \(3, 256\) or \(1, 256\), got \({', '.join(map(str, shape))}"
+    with pytest.raises(ValueError, match=words):
+        tiny()(torch.rand(3, 3, 8, 8), **{name: torch.zeros(shape)})
 
 
 # restore()

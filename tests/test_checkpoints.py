@@ -16,10 +16,22 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import save_file, save_model
 from torch import nn
 
-from restoralib.archs import FSRCNN, NAFNet, NAFNetLocal, Restormer, SRGANDiscriminator, SRResNet, SwinIR
+from restoralib.archs import (
+    DMCNN,
+    FSRCNN,
+    DiffIRS2,
+    MPRNet,
+    NAFNet,
+    NAFNetLocal,
+    Restormer,
+    SRGANDiscriminator,
+    SRResNet,
+    SwinIR,
+)
 from restoralib.checkpoints import (
     AmbiguousCheckpoint,
     CheckpointError,
@@ -133,6 +145,24 @@ def test_what_a_file_holds_counts_and_not_its_extension(net, tmp_path):
     assert_equal(load_model(tmp_path / "weights.safetensors"), net)
     with pytest.raises(ValueError, match="leave key='params' out"):
         load_model(tmp_path / "weights.ckpt", key="params")
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        MPRNet(n_feat=8, scale_unetfeats=2, scale_orsnetfeats=2, num_cab=1, reduction=1),
+        DMCNN(tied=True),
+        DiffIRS2(1, dim=4, num_blocks=(1, 1, 1, 1), num_refinement_blocks=1, heads=(1, 1, 1, 1)),
+    ],
+    ids=lambda net: type(net).__name__,
+)
+def test_tensors_of_several_names_that_safetensors_wrote_once_are_found(net, tmp_path):
+    save_model(net.eval(), str(tmp_path / "weights.safetensors"))
+    with safe_open(tmp_path / "weights.safetensors", "pt") as file:
+        assert len(file.keys()) < len(net.state_dict())
+    loaded = load_model(tmp_path / "weights.safetensors")
+    assert type(loaded) is type(net)
+    assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in net.state_dict().items())
 
 
 # What comes out

@@ -151,7 +151,10 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
             _check_count(len(names))
-            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+            tensors, metadata = {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+        # safetensors' save_model writes a tensor that has several names once, and the other names into the metadata.
+        shared = {name: tensors[kept] for name, kept in metadata.items() if kept in tensors}
+        return shared | tensors, metadata
     except CheckpointError:
         raise
     except Exception as error:  # a parser on hostile bytes

@@ -94,9 +94,13 @@ def test_reference_covers_every_public_module():
             assert any(name == module.name or name.startswith(f"{module.name}.") for name in shown), f"{module.name} is missing"
 
 
-@pytest.mark.parametrize("example", ["restore_photograph", "own_block", "load_checkpoint"])
+@pytest.mark.parametrize("example", ["restore_photograph", "own_block", "load_checkpoint", "make_pairs"])
 def test_example_runs(example, folder, monkeypatch, capsys):
-    arguments = {"own_block": ["--steps", "1"], "restore_photograph": ["photograph.jpg"]}.get(example, [])
+    arguments = {
+        "own_block": ["--steps", "1"],
+        "restore_photograph": ["photograph.jpg"],
+        "make_pairs": ["photos"],
+    }.get(example, [])
     monkeypatch.setattr(sys, "argv", [example, *arguments])
     runpy.run_path(str(ROOT / "examples" / f"{example}.py"), run_name="__main__")
     assert capsys.readouterr().out

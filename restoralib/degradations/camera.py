@@ -154,7 +154,8 @@ def demosaic(raw: Tensor) -> Tensor:
 class CameraNoise(Degradation):
     """The noise of a camera: `unprocess`, `add_shot_read_noise`, `demosaic`, `process`.
 
-    Without noise, what is left are the small faults of demosaicking and clipping.
+    Without noise, what is left are the small faults of demosaicking and clipping. With `stops` it is a photograph taken in the
+    dark: less light reaches the sensor, and the noise stays.
 
     Args:
         read: standard deviation of the noise of reading out, in linear values.
@@ -164,6 +165,7 @@ class CameraNoise(Degradation):
         blue: gain of blue.
         weights: shares of four cameras' colour matrices.
         mosaic: whether the sensor sees one colour a pixel.
+        stops: how many times the light is halved.
         seed: of the noise.
     """
 
@@ -174,20 +176,27 @@ class CameraNoise(Degradation):
     blue: float = 1.7
     weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
     mosaic: bool = True
+    stops: float = 0.0
     seed: int = 0
 
     def __call__(self, image: Tensor) -> Tensor:
         matrix = camera_matrix(self.weights)
         gains = {"exposure": self.exposure, "red": self.red, "blue": self.blue}
-        raw = unprocess(in_float32(check_image(image)), matrix, **gains)
+        raw = unprocess(in_float32(check_image(image)), matrix, **gains) * 2**-self.stops
         raw = add_shot_read_noise(raw, self.read, self.shot, generator=seeded(self.seed), clip=False)
         if self.mosaic and image.shape[1] == 3:
             raw = demosaic(raw)
         return process(raw, matrix, **gains).to(image.dtype)
 
     @classmethod
-    def draw(cls, generator: torch.Generator, *, shot: tuple[float, float] = (1e-4, 0.012)) -> Self:
-        """Draw as the paper: the variance of shot noise at 1 from a range, evenly in its logarithm.
+    def draw(
+        cls,
+        generator: torch.Generator,
+        *,
+        shot: tuple[float, float] = (1e-4, 0.012),
+        stops: tuple[float, float] = (0.0, 0.0),
+    ) -> Self:
+        """Draw as the paper: the variance of shot noise at 1 from a range, evenly in its logarithm; stops are ours.
 
         The logarithm of the variance of read noise is 2.18 times that of shot noise plus 1.2, with a spread of 0.26; the gain
         of exposure is one over a normal number around 0.8 with a spread of 0.1; red is 1.9..2.4, blue 1.5..1.9.
@@ -201,6 +210,7 @@ class CameraNoise(Degradation):
             red=uniform(1.9, 2.4, generator),
             blue=uniform(1.5, 1.9, generator),
             weights=tuple(torch.rand(4, generator=generator, dtype=torch.float64).tolist()),
+            stops=uniform(*stops, generator),
             seed=draw_seed(generator),
         )
 

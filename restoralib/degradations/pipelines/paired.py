@@ -66,8 +66,11 @@ def _blur(generator: torch.Generator) -> Degradation:
 
 
 def _darkness(generator: torch.Generator) -> Degradation:
-    """Even darkness, a quarter of the time the light of one lamp."""
-    return LowLight.draw(generator) if uniform(0, 1, generator) < 0.75 else UnevenLight.draw(generator)
+    """Darkness by formula half of the time, by a camera with one to four stops too little light, or by one lamp."""
+    kind = choice(("formula", "camera", "lamp"), generator, (0.5, 0.25, 0.25))
+    if kind == "camera":
+        return CameraNoise.draw(generator, shot=(1e-4, 1e-3), stops=(1.0, 4.0))
+    return LowLight.draw(generator) if kind == "formula" else UnevenLight.draw(generator)
 
 
 _DRAWS: Mapping[str, Callable[[torch.Generator], Degradation]] = {

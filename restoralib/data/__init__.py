@@ -2,21 +2,32 @@
 
 from restoralib.data.benchmark import LAYOUTS, Benchmark, DatasetError, Layout, Pair, Problem, get_layout, open_benchmark
 from restoralib.data.matlab import write_dnd_submission, write_sidd_submission
+from restoralib.data.patches import pair_generator, random_patch_pair
 from restoralib.data.photographs import random_patches, read_photographs
+from restoralib.data.shards import read_shards, write_shards
 from restoralib.data.tables import write_csv
+from restoralib.data.training_pairs import CleanPairs, DrawnPair, StoredPairs, draw_pair
 
 __all__ = [
     "LAYOUTS",
     "Benchmark",
+    "CleanPairs",
     "DatasetError",
+    "DrawnPair",
     "Layout",
     "Pair",
     "Problem",
+    "StoredPairs",
+    "draw_pair",
     "get_layout",
     "open_benchmark",
+    "pair_generator",
+    "random_patch_pair",
     "random_patches",
     "read_photographs",
+    "read_shards",
     "write_csv",
     "write_dnd_submission",
+    "write_shards",
     "write_sidd_submission",
 ]

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from restoralib.archs.fsrcnn import FSRCNN
-from restoralib.data.photographs import random_integer, read_photographs, split, turn
+from restoralib.data.patches import random_patch_pair
+from restoralib.data.photographs import random_integer, read_photographs, split
 from restoralib.metrics.psnr import psnr
 from restoralib.ops.color import rgb_to_y
 from restoralib.ops.resize import resize
@@ -34,16 +35,6 @@ def luma_pairs(photographs: list[Tensor], scale: int) -> list[tuple[Tensor, Tens
         high = high[:, : high.shape[1] // scale * scale, : high.shape[2] // scale * scale].contiguous()
         pairs.append((resize(high, 1 / scale), high))
     return pairs
-
-
-def random_pair(pair: tuple[Tensor, Tensor], size: int, scale: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The same random patch of both images, (1, size, size) and (1, scale * size, scale * size), turned alike."""
-    low, high = pair
-    top = random_integer(low.shape[1] - size + 1, generator)
-    left = random_integer(low.shape[2] - size + 1, generator)
-    kind = random_integer(8, generator)
-    high = high[:, scale * top : scale * (top + size), scale * left : scale * (left + size)]
-    return turn(low[:, top : top + size, left : left + size], kind), turn(high, kind)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -66,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     def loss(net: nn.Module, generator: torch.Generator) -> Tensor:
         drawn = [pairs[random_integer(len(pairs), generator)] for _ in range(options.batch)]
-        patches = [random_pair(pair, options.patch, scale, generator) for pair in drawn]
+        patches = [random_patch_pair(*pair, options.patch, generator) for pair in drawn]
         low, high = (torch.stack(side).to(device) for side in zip(*patches, strict=True))
         return F.l1_loss(net(low), high)
 

@@ -103,15 +103,6 @@ def test_the_super_resolution_recipe_starts_from_another_scale(photographs, tmp_
     assert shift < 1e-3, "one step at the warm-up rate moves the shared layers very little"
 
 
-def test_pairs_are_cut_alike():
-    low = torch.arange(20.0).view(1, 4, 5)
-    high = nn.functional.interpolate(low[None], scale_factor=3, mode="nearest")[0]
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        small, large = super_resolution.random_pair((low, high), 3, 3, generator)
-        assert torch.equal(nn.functional.interpolate(small[None], scale_factor=3, mode="nearest")[0], large)
-
-
 def test_patches_come_from_the_images_and_depend_on_the_generator_alone():
     images = [torch.arange(60).view(1, 6, 10), torch.arange(100, 164).view(1, 8, 8)]
     first = random_patches(images, 4, 16, torch.Generator().manual_seed(3))

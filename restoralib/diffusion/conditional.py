@@ -10,6 +10,7 @@ from torch import Tensor
 
 from restoralib.diffusion.ddpm import DDPM
 from restoralib.diffusion.denoiser import Denoised, Denoiser
+from restoralib.diffusion.guidance import Unguided
 from restoralib.diffusion.noise import Noise
 
 Network = Callable[[Tensor, Tensor], Tensor]
@@ -98,7 +99,7 @@ def conditional_loss(
 
 
 @dataclass
-class KnownRegion:
+class KnownRegion(Unguided):
     """Palette's inpainting: after every step, what is known is put back, clean and without noise.
 
     Args:
@@ -110,11 +111,6 @@ class KnownRegion:
 
     known: Tensor
     mask: Tensor
-    needs_gradient: bool = False
-
-    def on_x0(self, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """Unchanged."""
-        return x0
 
     def on_step(self, x_r: Tensor, x_t: Tensor, x0: Tensor, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
         """The known region put back."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from restoralib.diffusion.guidance import Unguided
 from restoralib.diffusion.noise import Noise
 from restoralib.diffusion.process import Coefficients, Gaussian, Process, Time
 
@@ -80,7 +81,7 @@ class I2SB(Process):
 
 
 @dataclass
-class KnownRegionOfBridge:
+class KnownRegionOfBridge(Unguided):
     """I2SB's inpainting: after every step, the known region is the degraded image with the noise of that time.
 
     Args:
@@ -92,11 +93,6 @@ class KnownRegionOfBridge:
     process: Process
     known: Tensor
     mask: Tensor
-    needs_gradient: bool = False
-
-    def on_x0(self, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """Unchanged."""
-        return x0
 
     def on_step(self, x_r: Tensor, x_t: Tensor, x0: Tensor, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
         """The known region put back, with noise."""

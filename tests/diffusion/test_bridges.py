@@ -59,7 +59,7 @@ BRIDGES = {
     "goub": (GOUB(cosine_thetas(100), 0.3), goub),
     "goub_posterior": (GOUB(cosine_thetas(100), 0.3), down(range(100, -1, -1), ancestral)),
     "bbdm": (BBDM(1000), down(range(1000, -1, -1), ancestral)),
-    "bbdm_ddim": (BBDM(1000), down(range(1000, -1, -2), ddim, eta=0.5)),
+    "bbdm_ddim": (BBDM(1000), down(range(1000, -1, -1), ddim, eta=0.5)),
     "ddbm_ve": (VEBridge(10.0), heun(karras(30, 10 - 1e-4, 0.002))),
     "ddbm_vp": (VPBridge(), heun(karras(80, 1 - 1e-4, 1e-4))),
     "i2sb": (I2SB(mirrored_betas(1000, 1e-4, 3e-4)), down(range(999, -1, -3), ancestral)),

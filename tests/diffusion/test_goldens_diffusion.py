@@ -5,6 +5,7 @@ from __future__ import annotations
 import goldens_bridges
 import goldens_conditional
 import goldens_ddpm
+import goldens_guided
 import goldens_irsde
 import goldens_sde
 import pytest
@@ -15,6 +16,7 @@ HANDLERS = {
     **goldens_bridges.HANDLERS,
     **goldens_conditional.HANDLERS,
     **goldens_ddpm.HANDLERS,
+    **goldens_guided.HANDLERS,
     **goldens_irsde.HANDLERS,
     **goldens_sde.HANDLERS,
 }

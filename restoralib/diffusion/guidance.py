@@ -1,0 +1,36 @@
+"""What all guidances share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from restoralib.diffusion.noise import Noise
+
+
+class Unguided:
+    """A guidance that changes nothing, of which others overwrite what they change."""
+
+    needs_gradient = False
+
+    def on_x0(self, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """The clean image as it is."""
+        return x0
+
+    def on_step(self, x_r: Tensor, x_t: Tensor, x0: Tensor, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
+        """The state as it is."""
+        return x_r
+
+
+def gradient(value: Tensor, x: Tensor, method: str) -> Tensor:
+    """Gradient of the sum of a value with respect to the state.
+
+    Raises:
+        RuntimeError: the denoised image does not depend on the state.
+    """
+    if not value.requires_grad:
+        raise RuntimeError(
+            f"{method} differentiates the denoiser, but its result does not depend on the state: let gradients pass "
+            "through the network (no detach, no_grad or inference_mode inside it)"
+        )
+    return torch.autograd.grad(value.sum(), x)[0]

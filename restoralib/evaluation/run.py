@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from restoralib.archs.spec import NetSpec
 from restoralib.data import LAYOUTS, Benchmark, DatasetError, Pair, get_layout, open_benchmark
-from restoralib.data.reading import image_files
+from restoralib.data.reading import image_files, to_image
 from restoralib.evaluation.inputs import NoiseProtocol, add_table_noise, cut_to_multiple, reduce_colours, reduce_luma
 from restoralib.evaluation.measures import Measure, Measuring, Weights, default_measures, get_measures, load_measure
 from restoralib.evaluation.pictures import write_pictures
@@ -26,7 +26,7 @@ from restoralib.evaluation.results import Evaluation, Failure, ImageFigures
 from restoralib.images import Picture
 from restoralib.metrics import Protocol, get_protocol, luma_8_bits
 from restoralib.ops.resize import resize
-from restoralib.restoration import restore
+from restoralib.restoration import Cancelled, restore
 from restoralib.restoration.door import Model
 from restoralib.restoration.models import find_model
 from restoralib.restoration.network import choose_device
@@ -103,9 +103,13 @@ def evaluate(
         progress: called with (done, total, name), done = 0 before the first; its False ends the work, and what was done is kept
             in `output`.
 
+    Returns:
+        Figures of each image, their means, and what failed.
+
     Raises:
         ValueError: an argument does not fit the others or the data; `output` holds another model's results.
         FileNotFoundError: a checkpoint, or the weights of a measure, are missing.
+        Cancelled: `progress` returned False.
     """
     if (pictures or sheets) and output is None:
         raise ValueError("pictures and sheets go into a folder; pass output")
@@ -133,8 +137,7 @@ def evaluate(
     images, failures = [], list(plan.source.problems)
     names = plan.source.names
     for number, known in enumerate(names):
-        if progress is not None and progress(number, len(names), known) is False:
-            break
+        _tell(progress, number, len(names), known)
         try:
             done, failed = job.evaluate(plan.source.pairs[number])
         except Exception as error:  # One bad image must not stop the others.
@@ -142,9 +145,7 @@ def evaluate(
             continue
         images.append(done)
         failures += failed
-    else:
-        if progress is not None:
-            progress(len(names), len(names), "")
+    _tell(progress, len(names), len(names), "")
     evaluation = Evaluation(
         title,
         plan.source.name,
@@ -161,6 +162,11 @@ def evaluate(
         evaluation.write_json(records.folder / "result.json")
         evaluation.write_csv(records.folder / "images.csv")
     return evaluation
+
+
+def _tell(progress: Progress | None, done: int, total: int, name: str) -> None:
+    if progress is not None and progress(done, total, name) is False:
+        raise Cancelled(f"stopped by progress after {done} of {total} images")
 
 
 # What is decided before the first image
@@ -286,7 +292,7 @@ def _usual_protocol(source: _Source, scale: int) -> Protocol:
 def _open(data: Data, scale: int | None) -> _Source:
     """Open what the caller named."""
     if isinstance(data, Mapping):
-        pairs = [Pair(str(name), None, image) for name, image in data.items()]
+        pairs = [Pair(str(name), None, to_image(image, keep_gray=True)) for name, image in data.items()]
         return _Source("images", pairs, [pair.name for pair in pairs])
     if isinstance(data, str | os.PathLike):
         data, called = open_path(os.fspath(data), scale)
@@ -404,9 +410,7 @@ class _Job:
         key = digest(pair.degraded, pair.clean)
         if self.records and (stored := self.records.find(pair.name, key, wanted, pictures=self.pictures, sheets=self.sheets)):
             return stored, []
-        for side, image in (("degraded", pair.degraded), ("clean", pair.clean)):
-            if image is not None and not image.isfinite().all():
-                raise ValueError(f"the {side} image holds NaN or Inf; mend the file or leave it out")
+        _check_pair(pair)
         views: dict[bool, _View] = {}
         figures, failed = {}, []
         for measure, function in self.measures.items():
@@ -445,6 +449,20 @@ class _Job:
             seconds = time.perf_counter() - began
             views[luma] = _View(given[None], restored[None], None if target is None else target[None], seconds)
         return views[luma]
+
+
+def _check_pair(pair: Pair) -> None:
+    for side, image in (("degraded", pair.degraded), ("clean", pair.clean)):
+        if image is None:
+            continue
+        if image.ndim != 3 or image.shape[0] not in (1, 3):
+            raise ValueError(f"the {side} image should be (3, h, w) or (1, h, w), got {tuple(image.shape)}")
+        if not image.isfinite().all():
+            raise ValueError(f"the {side} image holds NaN or Inf; mend the file or leave it out")
+    if pair.clean is not None:
+        low, high = (float(value) for value in pair.clean.aminmax())
+        if low < -1e-6 or high > 1 + 1e-6:
+            raise ValueError(f"the clean image should lie in [0, 1], it spans {low:.4g} to {high:.4g}; divide it by its range")
 
 
 def _clean(pair: Pair) -> Tensor:

@@ -24,7 +24,7 @@ SCIPY = {"reflect": "mirror", "symmetric": "reflect", "replicate": "nearest", "c
 
 @pytest.mark.parametrize("padding", PADDINGS)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5), (4, 3), (13, 9)])
-@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 2), (4, 6), (9, 9)])
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 2), (4, 6), (9, 9), (19, 21)])
 def test_filter2d_is_scipys_on_any_size_and_border(padding, shape, kernel):
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(2, 3, *shape, generator=generator, dtype=torch.float64)
@@ -48,9 +48,10 @@ def test_borders_are_numpys_however_wide(padding, length):
     assert pad_border(image, (11, 8, 2, 0), padding)[0, 1].tolist() == expected.tolist()
 
 
-def test_an_image_may_have_its_own_kernel():
+@pytest.mark.parametrize("side", [5, 19])
+def test_an_image_may_have_its_own_kernel(side):
     image = torch.rand(3, 2, 8, 7, dtype=torch.float64)
-    kernels = torch.rand(3, 5, 5, dtype=torch.float64)
+    kernels = torch.rand(3, side, side, dtype=torch.float64)
     alone = torch.cat([filter2d(image[i : i + 1], kernels[i]) for i in range(3)])
     torch.testing.assert_close(filter2d(image, kernels), alone)
 

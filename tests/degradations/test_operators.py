@@ -223,6 +223,8 @@ def test_given_singular_vectors_are_used():
     x = rand(2, 1, 2, 3)
     close(operator.Vt(x), x.flatten(1) @ v)
     close(operator.U(operator.Vt(x)[:, :4] * s[order]), operator(x))
+    derived = DenseOperator((1, 2, 3), a, svd=(None, s[order], v))
+    close(derived.U(torch.eye(4).double()), -u[:, order].T)
 
 
 def test_small_singular_values_may_be_left_out():
@@ -257,6 +259,7 @@ def test_matrix_is_the_operator():
         (lambda: HadamardOperator((3, 2, 2), order=torch.tensor([0, 0, 1, 2])), "permutation"),
         (lambda: walsh_hadamard(torch.ones(6)), "power of two"),
         (lambda: DenseOperator((1, 2, 2), torch.ones(3, 5)), "got a matrix 3 x 5"),
+        (lambda: DenseOperator((1, 2, 2), torch.ones(3, 4), svd=(None, torch.ones(1), torch.eye(4))), "expected U 3 x 3"),
         (lambda: ComposedOperator(), "at least one operator"),
         (lambda: GreyOperator((3, 4, 4)) @ GreyOperator((3, 4, 4)), r"GreyOperator takes \(3, 4, 4\), but GreyOperator gives"),
         (lambda: MaskOperator((1, 2, 2), torch.ones(2, 1, 2, 2)).matrix(), "no single matrix"),

@@ -18,7 +18,8 @@ class DenseOperator(SpectralOperator):
         in_shape: of an image, (c, h, w), n numbers.
         matrix: (m, n).
         out_shape: of a measurement; None for (m,).
-        svd: U (m, m), singular values (k,) and V (n, n) to use instead of torch's, which fix the order and the signs.
+        svd: U (m, m), singular values (k,) and V (n, n) to use instead of torch's, which fixes their order and signs; U may be
+            None where k is m and no value is zero.
 
     Raises:
         ValueError: shapes do not fit.
@@ -30,7 +31,7 @@ class DenseOperator(SpectralOperator):
         matrix: Tensor,
         out_shape: Sequence[int] | None = None,
         *,
-        svd: tuple[Tensor, Tensor, Tensor] | None = None,
+        svd: tuple[Tensor | None, Tensor, Tensor] | None = None,
     ) -> None:
         m, n = matrix.shape
         shape = (m,) if out_shape is None else tuple(out_shape)
@@ -39,7 +40,8 @@ class DenseOperator(SpectralOperator):
         if svd is None:
             u, s, vt = torch.linalg.svd(matrix.double(), full_matrices=True)
         else:
-            u, s, vt = svd[0].double(), svd[1].double(), svd[2].double().mT
+            s, vt = svd[1].double(), svd[2].double().mT
+            u = matrix.double() @ vt[: len(s)].mT / s if svd[0] is None else svd[0].double()
         if u.shape != (m, m) or vt.shape != (n, n) or s.ndim != 1 or len(s) > min(m, n):
             raise ValueError(f"expected U {m} x {m}, V {n} x {n} and at most {min(m, n)} singular values")
         super().__init__(in_shape, shape, matrix=matrix.double(), u=u, s=s, vt=vt)

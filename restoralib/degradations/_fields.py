@@ -112,17 +112,19 @@ def sample(image: Tensor, rows: Tensor, columns: Tensor, *, border: Literal["rep
 
 def splat(rows: Tensor, columns: Tensor, weights: Tensor, height: int, width: int) -> Tensor:
     """Points of given weights on a raster (h, w), each shared among its four neighbours bilinearly; those outside are lost."""
-    canvas = torch.zeros((height + 2) * (width + 2), dtype=weights.dtype, device=weights.device)
+    # A border around the raster takes what falls outside, so that no point needs a test of its own.
+    rows, columns = rows.clamp(-1, height), columns.clamp(-1, width)
     top, left = rows.floor(), columns.floor()
-    down, right = rows - top, columns - left
-    # One ring of pixels around the raster takes what falls outside, so that no point needs a test of its own.
-    top, left = top.long(), left.long()
-    for step_down, share_down in ((0, 1 - down), (1, down)):
-        for step_right, share_right in ((0, 1 - right), (1, right)):
-            row = (top + 1 + step_down).clamp(0, height + 1)
-            column = (left + 1 + step_right).clamp(0, width + 1)
-            canvas.index_add_(0, (row * (width + 2) + column).flatten(), (weights * share_down * share_right).flatten())
-    return canvas.view(height + 2, width + 2)[1:-1, 1:-1]
+    stride = width + 3
+    corner = (top.long() + 1) * stride + left.long() + 1
+    below = weights * (rows - top)
+    above, right = weights - below, columns - left
+    canvas = torch.zeros((height + 3) * stride, dtype=weights.dtype, device=weights.device)
+    for step, share in ((0, above), (stride, below)):
+        beside = share * right
+        canvas.index_add_(0, (corner + step).flatten(), (share - beside).flatten())
+        canvas.index_add_(0, (corner + step + 1).flatten(), beside.flatten())
+    return canvas.view(height + 3, stride)[1 : height + 1, 1 : width + 1]
 
 
 def lines(

@@ -126,8 +126,9 @@ class FrameAverage(Degradation):
         corner = math.hypot(*scene.shape[-2:]) / 2
         parts = max(1, math.ceil(math.hypot(*self.step) + abs(math.radians(self.turn)) * corner))
         # The sharp image is the frame in the middle, as in GoPro's pairs.
-        exposures = (self._moved(scene, (index + 0.5) / parts - self.frames / 2) for index in range(self.frames * parts))
-        return frame_average(exposures, self.gamma).clamp(0, 1).to(image.dtype)
+        light = to_light(scene, self.gamma)
+        exposures = (self._moved(light, (index + 0.5) / parts - self.frames / 2) for index in range(self.frames * parts))
+        return from_light(frame_average(exposures, 1.0), self.gamma).clamp(0, 1).to(image.dtype)
 
     def _moved(self, image: Tensor, time: float) -> Tensor:
         height, width = image.shape[-2:]

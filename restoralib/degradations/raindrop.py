@@ -19,6 +19,8 @@ from restoralib.degradations.degradation import Degradation, check_image, draw_s
 from restoralib.degradations.filters import gaussian_blur
 from restoralib.ops.precision import at_least_float32
 
+_TOGETHER = 16  # drops whose windows, all as large as the largest of them, are filled at once
+
 
 def raindrop(
     image: Tensor, mask: Tensor, rows: Tensor, columns: Tensor, *, light: Tensor | None = None, sigma: float = 0.0
@@ -71,38 +73,43 @@ class Raindrops(Degradation):
 
     def maps(self, height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Mask, rows, columns and light for `raindrop`, each (h, w), in the type and on the device of a tensor."""
-        generator = seeded(self.seed)
         longer = max(height, width)
+        draws = torch.rand(self.count, 10, generator=seeded(self.seed), dtype=torch.float64)
+        # Many small drops, few large ones; the small ones lie on top.
+        sizes = (self.radius[0] + (self.radius[1] - self.radius[0]) * draws[:, 0] ** 3) * longer
+        draws, sizes = draws[sizes.argsort(descending=True)], sizes.sort(descending=True).values
         rows, columns = axes(like.new_empty(height, width))
         mask = like.new_zeros(height, width)
         light = like.new_ones(height, width)
-        source = [position.expand(height, width).clone() for position in (rows, columns)]
-        for _ in range(self.count):
-            center = uniform(0, height, generator) - 0.5, uniform(0, width, generator) - 0.5
-            shape = torch.rand(8, generator=generator).tolist()
-            # Many small drops, few large ones.
-            size = (self.radius[0] + (self.radius[1] - self.radius[0]) * shape[0] ** 3) * longer
-            reach = math.ceil(1.8 * size) + 1
-            top, bottom = max(0, math.floor(center[0]) - reach), min(height, math.ceil(center[0]) + reach + 1)
-            left, right = max(0, math.floor(center[1]) - reach), min(width, math.ceil(center[1]) + reach + 1)
-            if top >= bottom or left >= right:
-                continue
-            window = slice(top, bottom), slice(left, right)
-            down, across = rows[window[0]] - center[0], columns[:, window[1]] - center[1]
-            distance = _outline(down, across, size, shape)
+        source = rows.expand(height, width).clone(), columns.expand(height, width).clone()
+        for first in range(0, self.count, _TOGETHER):
+            drops, size = draws[first : first + _TOGETHER], sizes[first : first + _TOGETHER]
+            centers = drops[:, 1:3] * torch.tensor([height, width]) - 0.5
+            reach = math.ceil(1.5 * float(size[0])) + 1
+            places = [(int(row) - reach, int(column) - reach) for row, column in centers.round().tolist()]
+            steps = torch.arange(-reach, reach + 1, device=like.device, dtype=like.dtype)
+            center = centers.to(like)[:, :, None, None]
+            offset = (centers.round() - centers).to(like)[:, :, None, None]
+            down, across = offset[:, 0] + steps[:, None], offset[:, 1] + steps
+            radius = size.to(like)[:, None, None]
+            distance = _outline(down, across, radius, drops[:, 3:].to(like))
             # One pixel of the outline is shared, so that edges are smooth.
-            cover = ((1 - distance) * size + 0.5).clamp(0, 1)
-            inside = distance < 1 + 0.5 / size
+            cover = ((1 - distance) * radius + 0.5).clamp(0, 1)
             # A spherical cap bends most at its rim; it shows the scene turned about its centre.
             bend = self.view * (0.6 + 0.4 * distance.clamp(max=1) ** 2)
-            for axis, (offset, middle) in enumerate(((down, center[0]), (across, center[1]))):
-                source[axis][window] = torch.where(inside, middle - bend * offset, source[axis][window])
-            edge = distance.clamp(0, 1) ** 6
-            upper = torch.sigmoid(-6 * (down / size + 0.15 * across / size + 0.35))
-            spot = torch.exp(-(((down / size + 0.45) / 0.16) ** 2 + ((across / size + 0.25) / 0.22) ** 2))
+            seen = center[:, 0] - bend * down, center[:, 1] - bend * across
+            y, x = down / radius, across / radius
+            edge, upper = distance.clamp(0, 1) ** 6, torch.sigmoid(-6 * (y + 0.15 * x + 0.35))
+            spot = torch.exp(-(((y + 0.45) / 0.16) ** 2) - ((x + 0.25) / 0.22) ** 2)
             shade = 1 - self.rim * edge * (0.35 + 0.65 * upper) + self.glint * (0.5 * edge * (1 - upper) + spot)
-            light[window] = torch.where(inside, shade, light[window])
-            mask[window] = torch.maximum(mask[window], cover)
+            for index, (top, left) in enumerate(places):
+                # The part of the drop's window that lies in the image, there and in the window.
+                here = tuple(slice(max(at, 0), max(at + len(steps), 0)) for at in (top, left))
+                there = index, slice(max(-top, 0), max(height - top, 0)), slice(max(-left, 0), max(width - left, 0))
+                inside = cover[there] > 0
+                for whole, part in ((source[0], seen[0]), (source[1], seen[1]), (light, shade)):
+                    whole[here] = torch.where(inside, part[there], whole[here])
+                mask[here] = torch.maximum(mask[here], cover[there])
         return mask, source[0], source[1], light
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -146,13 +153,13 @@ class Raindrops(Degradation):
         )
 
 
-def _outline(down: Tensor, across: Tensor, size: float, shape: list[float]) -> Tensor:
-    """Distance from a drop's middle, 1 at its outline: heavier below, and uneven by a few waves."""
+def _outline(down: Tensor, across: Tensor, radius: Tensor, shape: Tensor) -> Tensor:
+    """Distance from a drop's middle, 1 at its outline: heavier below, and uneven by three waves of `shape`, 7 numbers each."""
     angle = torch.atan2(down, across)
+    numbers = shape[:, :, None, None]
     uneven = 1 + sum(
-        (0.10 * shape[2 * wave + 1] / (wave + 1)) * torch.cos((wave + 2) * angle + 2 * math.pi * shape[2 * wave + 2])
+        0.10 / (wave + 1) * numbers[:, 2 * wave] * torch.cos((wave + 2) * angle + 2 * math.pi * numbers[:, 2 * wave + 1])
         for wave in range(3)
     )
-    sag = 1 + 0.25 * shape[7] * torch.sigmoid(4 * down / size)
-    stretched = torch.sqrt((down / sag) ** 2 + across**2)
-    return stretched / (size * uneven)
+    sag = 1 + 0.25 * numbers[:, 6] * torch.sigmoid(4 * down / radius)
+    return torch.sqrt((down / sag) ** 2 + across**2) / (radius * uneven)

@@ -14,34 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant
+from restoralib.blocks.channel_attention import CALayer
 from restoralib.ops.pad import pad_to_multiple
-
-
-class CALayer(nn.Module):
-    """Channel attention: a bottleneck makes a weight for every channel from the means of all.
-
-    The mean is that of the patch which comes in, not of the image; hence it is none of the reductions that
-    `restore(exact=True)` gathers over all tiles of an image.
-
-    Args:
-        channels: channels in and out.
-        reduction: channels divided by this are the bottleneck's width.
-        bias: whether the convolutions have biases.
-
-    Shapes: (b, c, h, w) -> (b, c, h, w).
-    """
-
-    def __init__(self, channels: int, reduction: int, bias: bool) -> None:
-        super().__init__()
-        self.conv_du = nn.Sequential(
-            nn.Conv2d(channels, channels // reduction, 1, bias=bias),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(channels // reduction, channels, 1, bias=bias),
-            nn.Sigmoid(),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.conv_du(x.mean((2, 3), keepdim=True))
 
 
 class CAB(nn.Module):
@@ -59,7 +33,8 @@ class CAB(nn.Module):
 
     def __init__(self, channels: int, kernel_size: int, reduction: int, bias: bool, act: nn.Module) -> None:
         super().__init__()
-        self.CA = CALayer(channels, reduction, bias)
+        # The mean is that of the patch which comes in, not of the image: no reduction that `restore(exact=True)` gathers.
+        self.CA = CALayer(channels, reduction, bias, pool=nn.AdaptiveAvgPool2d(1))
         self.body = nn.Sequential(
             _conv(channels, channels, kernel_size, bias), act, _conv(channels, channels, kernel_size, bias)
         )
@@ -278,6 +253,9 @@ class MPRNet(nn.Module):
             raise ValueError(f"in_c should be 3 or 1, got {in_c}: the image is added to the stages' three channels")
         if in_c != out_c and 1 not in (in_c, out_c):
             raise ValueError(f"out_c should be in_c = {in_c} or 1, got {out_c}: the image is added to the result")
+        if min(scale_unetfeats, scale_orsnetfeats, num_cab) < 0:
+            sizes = f"got {scale_unetfeats}, {scale_orsnetfeats} and {num_cab}"
+            raise ValueError(f"scale_unetfeats, scale_orsnetfeats and num_cab should be at least 0, {sizes}")
         if not 1 <= reduction <= n_feat:
             raise ValueError(f"reduction should be from 1 to n_feat = {n_feat}, got {reduction}")
         if kernel_size < 1 or kernel_size % 2 == 0:

@@ -243,6 +243,7 @@ def test_one_channel_is_broadcast_to_the_others(in_c, out_c, stages):
         ({"reduction": 9}, "reduction should be from 1 to n_feat = 8, got 9"),
         ({"reduction": 0}, "reduction should be from 1 to n_feat = 8, got 0"),
         ({"kernel_size": 4}, "kernel_size should be odd, got 4"),
+        ({"scale_unetfeats": -2}, "num_cab should be at least 0, got -2, 6 and 2"),
     ],
 )
 def test_impossible_arguments_are_named(config, message):

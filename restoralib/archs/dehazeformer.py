@@ -405,6 +405,8 @@ class DehazeFormer(nn.Module):
 
 
 def _check(in_chans: int, out_chans: int, window_size: int, stages: dict[str, Sequence[Any]]) -> None:
+    if in_chans < 1:
+        raise ValueError(f"in_chans should be at least 1, got {in_chans}")
     if out_chans != in_chans + 1:
         raise ValueError(f"out_chans should be in_chans + 1, for K and B of K x - B + x, got {out_chans} and {in_chans}")
     if window_size < 1:
@@ -416,6 +418,8 @@ def _check(in_chans: int, out_chans: int, window_size: int, stages: dict[str, Se
         if min(stages[name]) < 1:
             raise ValueError(f"{name} should be at least 1, got {stages[name]!r}")
     dims = stages["embed_dims"]
+    if any(dim * ratio < 1 for dim, ratio in zip(dims, stages["mlp_ratios"], strict=True)):
+        raise ValueError(f"mlp_ratios should leave a channel or more of embed_dims {dims!r}, got {stages['mlp_ratios']!r}")
     if (dims[3], dims[4]) != (dims[1], dims[0]):
         raise ValueError(f"the last two of embed_dims should be the second and the first, for they are joined, got {dims!r}")
     for kind in stages["conv_type"]:

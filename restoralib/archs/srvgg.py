@@ -49,6 +49,8 @@ class SRVGGNetCompact(nn.Module):
             raise ValueError(f"act_type should be one of {', '.join(_ACTIVATIONS)}, got {act_type!r}")
         if num_in_ch not in (1, num_out_ch):
             raise ValueError(f"num_in_ch should be 1 or num_out_ch = {num_out_ch}, got {num_in_ch}: the image is added")
+        if num_in_ch < 1 or num_feat < 1:
+            raise ValueError(f"num_in_ch and num_feat should be at least 1, got {num_in_ch} and {num_feat}")
         if upscale < 1 or num_conv < 0:
             raise ValueError(f"upscale should be at least 1 and num_conv at least 0, got {upscale} and {num_conv}")
 

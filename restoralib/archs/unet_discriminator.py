@@ -27,11 +27,13 @@ class UNetDiscriminatorSN(nn.Module):
     Shapes: (b, num_in_ch, h, w) -> (b, 1, h, w), a logit for every pixel; h and w are multiples of 8.
 
     Raises:
-        ValueError: `forward` got an image of another size.
+        ValueError: an argument is less than one, or `forward` got an image of another size.
     """
 
     def __init__(self, num_in_ch: int, num_feat: int = 64, skip_connection: bool = True) -> None:
         super().__init__()
+        if num_in_ch < 1 or num_feat < 1:
+            raise ValueError(f"num_in_ch and num_feat should be at least 1, got {num_in_ch} and {num_feat}")
         self.skip_connection = skip_connection
         self.conv0 = nn.Conv2d(num_in_ch, num_feat, 3, padding=1)
         for level in (1, 2, 3):

@@ -27,13 +27,15 @@ class VGGStyleDiscriminator(nn.Module):
     Shapes: (b, num_in_ch, input_size, input_size) -> (b, 1), a logit.
 
     Raises:
-        ValueError: `input_size` is another, or `forward` got an image of another size.
+        ValueError: `input_size` is another, a number is less than one, or `forward` got an image of another size.
     """
 
     def __init__(self, num_in_ch: int, num_feat: int, input_size: int = 128) -> None:
         super().__init__()
         if input_size not in _STAGES:
             raise ValueError(f"input_size should be 128 or 256, got {input_size}")
+        if num_in_ch < 1 or num_feat < 1:
+            raise ValueError(f"num_in_ch and num_feat should be at least 1, got {num_in_ch} and {num_feat}")
         self.stages = _STAGES[input_size]
         before = num_in_ch
         for stage in range(self.stages):

@@ -293,6 +293,8 @@ def test_other_networks_are_not_taken_for_it(change):
     ("config", "message"),
     [
         ({"out_chans": 3}, "out_chans should be in_chans . 1, for K and B of K x - B . x, got 3 and 3"),
+        ({"in_chans": 0, "out_chans": 1}, "in_chans should be at least 1, got 0"),
+        ({"mlp_ratios": (1, 1, 0.01, 1, 1)}, "mlp_ratios should leave a channel or more"),
         ({"window_size": 0}, "window_size should be at least 1, got 0"),
         ({"depths": (1, 1, 1)}, "depths should have five entries, one for each stage"),
         ({"depths": (1, 1, 0, 1, 1)}, "depths should be at least 1"),

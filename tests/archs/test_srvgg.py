@@ -125,6 +125,7 @@ def test_other_networks_are_not_taken_for_it(change):
     [
         ({"act_type": "gelu"}, "act_type should be one of relu, prelu, leakyrelu, got 'gelu'"),
         ({"num_in_ch": 4}, "num_in_ch should be 1 or num_out_ch = 3, got 4: the image is added"),
+        ({"num_feat": 0}, "num_in_ch and num_feat should be at least 1, got 3 and 0"),
         ({"upscale": 0}, "upscale should be at least 1 and num_conv at least 0, got 0 and 16"),
     ],
 )

@@ -118,6 +118,12 @@ def test_other_sizes_than_multiples_of_eight_are_named(size):
         net(torch.rand(1, 3, *size))
 
 
+@pytest.mark.parametrize("sizes", [(0, 4), (3, 0)])
+def test_a_network_without_channels_is_refused(sizes):
+    with pytest.raises(ValueError, match=f"num_in_ch and num_feat should be at least 1, got {sizes[0]} and {sizes[1]}"):
+        UNetDiscriminatorSN(*sizes)
+
+
 @pytest.mark.parametrize(
     "change", [{"conv0.weight": torch.zeros(())}, {"conv10.weight": torch.zeros(1)}, {"conv1.weight": torch.zeros(1)}]
 )

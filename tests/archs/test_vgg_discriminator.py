@@ -59,6 +59,12 @@ def test_other_input_sizes_are_named():
         VGGStyleDiscriminator(3, 64, 192)
 
 
+@pytest.mark.parametrize("sizes", [(0, 4), (3, 0)])
+def test_a_network_without_channels_is_refused(sizes):
+    with pytest.raises(ValueError, match=f"num_in_ch and num_feat should be at least 1, got {sizes[0]} and {sizes[1]}"):
+        VGGStyleDiscriminator(*sizes)
+
+
 @pytest.mark.parametrize("change", [{"conv0_0.weight": torch.zeros(())}, {"conv6_0.weight": torch.zeros(1)}])
 def test_other_networks_are_not_taken_for_it(change):
     assert infer_config(on_meta(num_in_ch=3, num_feat=2).state_dict() | change) is None

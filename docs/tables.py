@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from restoralib.data import LAYOUTS
+from restoralib.data.finding import Places
 from restoralib.zoo import list_models, model_info
 from restoralib.zoo.measured import capabilities, environment
 
@@ -78,7 +80,40 @@ def measured_on() -> str:
     return f"torch {found['torch']}, {found['processor']} on {found['machine']}, {found['date']}"
 
 
+def layout_table() -> str:
+    """The layouts of data sets: size, protocol, source and terms."""
+    rows = [
+        (
+            f"`{layout.name}`",
+            layout.title,
+            ", ".join(f"{split} {count}" for split, count in layout.splits.items() if count),
+            " or ".join(f"`{protocol}`" for protocol in (layout.protocol, *layout.others) if protocol) or "none",
+            f"<{layout.source}>" if layout.source.startswith("http") and " " not in layout.source else layout.source,
+            layout.terms,
+            layout.note,
+        )
+        for layout in LAYOUTS.values()
+    ]
+    return table(("layout", "set", "pairs", "protocol", "comes from", "terms", "notes"), *rows)
+
+
+def _place(places: Places) -> str:
+    words = ", ".join(f"{split} is `{word}`" for split, word in places.splits.items())
+    return f"`{places}`" + (f" ({words})" if words else "")
+
+
+def place_table() -> str:
+    """Where each variant of each layout keeps its files; layouts with the same variants share a row."""
+    names: dict[str, list[str]] = {}
+    for layout in LAYOUTS.values():
+        places = layout.where or "<br>".join(map(_place, layout.variants))
+        names.setdefault(places, []).append(f"`{layout.name}`")
+    return table(("layout", "what lies where"), *((", ".join(layouts), places) for places, layouts in names.items()))
+
+
 MARKERS = {
+    "<!-- layouts -->": layout_table,
+    "<!-- places -->": place_table,
     "<!-- table of models -->": model_table,
     "<!-- figures of the bundled weights -->": figure_table,
     "<!-- capabilities -->": capability_table,

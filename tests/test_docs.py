@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import restoralib
 from restoralib import cli, list_models
 from restoralib.archs import FSRCNN, NAFNet
+from restoralib.data import LAYOUTS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -87,6 +88,12 @@ def test_table_of_models_names_every_model():
     assert all(f"`{name}`" in table for name in list_models())
 
 
+def test_tables_of_layouts_name_every_layout():
+    tables = runpy.run_path(str(DOCS / "tables.py"))
+    for make in ("layout_table", "place_table"):
+        assert all(f"`{name}`" in tables[make]() for name in LAYOUTS)
+
+
 def test_reference_covers_every_public_module():
     shown = {name for page in (DOCS / "api").glob("*.md") for name in re.findall(r"^::: (\S+)", page.read_text(), re.MULTILINE)}
     for module in pkgutil.iter_modules(restoralib.__path__, "restoralib."):
@@ -94,12 +101,15 @@ def test_reference_covers_every_public_module():
             assert any(name == module.name or name.startswith(f"{module.name}.") for name in shown), f"{module.name} is missing"
 
 
-@pytest.mark.parametrize("example", ["restore_photograph", "own_block", "load_checkpoint", "make_pairs"])
+@pytest.mark.parametrize(
+    "example", ["restore_photograph", "own_block", "load_checkpoint", "make_pairs", "paired_data", "evaluate_folder"]
+)
 def test_example_runs(example, folder, monkeypatch, capsys):
     arguments = {
         "own_block": ["--steps", "1"],
         "restore_photograph": ["photograph.jpg"],
         "make_pairs": ["photos"],
+        "evaluate_folder": ["photos"],
     }.get(example, [])
     monkeypatch.setattr(sys, "argv", [example, *arguments])
     runpy.run_path(str(ROOT / "examples" / f"{example}.py"), run_name="__main__")

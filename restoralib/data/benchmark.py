@@ -83,7 +83,7 @@ class Benchmark(Sequence[Pair]):
         if len(self._places) < len(self.entries):
             names = [entry.name for entry in self.entries]
             double = next(name for name in names if names.count(name) > 1)
-            raise DatasetError(f"{name}: the name {double!r} stands for several pairs; keep one of them in the folder")
+            raise DatasetError(f"{name}: the name {double!r} stands for several pairs; give each its own")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -131,7 +131,8 @@ class Benchmark(Sequence[Pair]):
                 try:
                     self._read(entry)
                 except DatasetError as error:
-                    path = entry.sources[0].path
+                    paths = [source.path for source in entry.sources]
+                    path = next((path for path in paths if str(path) in str(error)), paths[0])
                     found.append(Problem(path, f"cannot be used: {error}"))
         return tuple(found)
 
@@ -252,7 +253,7 @@ def open_benchmark(
         scale=request.scale,
         tasks=tasks,
         problems=[*found.problems, *plan.count_problems(request, len(found.entries))],
-        keep_gray=plan.keep_gray if keep_gray is None else keep_gray,
+        keep_gray=plan.keep_gray or protocol == "classic-luma" if keep_gray is None else keep_gray,
         adapt=plan.adapt,
         variant=found.variant,
     )

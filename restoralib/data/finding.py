@@ -207,7 +207,12 @@ def pair(root: Path, places: Places, clean: Files, degraded: Files) -> tuple[lis
         if places.degraded is None:
             entries.append(Entry(key, None, truth))
         elif places.many:
-            entries += [Entry(file.stem, ImageFile(file), truth) for file in sorted(files, key=lambda file: natural(file.stem))]
+            stems: Files = {}
+            for file in sorted(files, key=lambda file: natural(file.stem)):
+                stems.setdefault(file.stem, []).append(file)
+            for stem, same in stems.items():
+                problems += _doubles(same)
+                entries.append(Entry(stem, ImageFile(same[0]), truth))
         else:
             problems += _doubles(files)
             file = files[0] if files else _partner(root, places.degraded, degraded, key, clean[key][0])

@@ -78,7 +78,7 @@ def _row_names(rows: Sequence[Mapping[str, str]]) -> list[str]:
         plain = [row.get("name") or path.with_suffix("").as_posix() for row, path in zip(rows, paths, strict=True)]
     if len(set(plain)) < len(plain):  # Several degraded images of one clean one.
         others = [Path(row.get("degraded") or row.get("clean") or f"row{number}") for number, row in enumerate(rows, 2)]
-        plain = [path.with_suffix("").as_posix() for path in others]
+        plain = [row.get("name") or path.with_suffix("").as_posix() for row, path in zip(rows, others, strict=True)]
     return plain
 
 

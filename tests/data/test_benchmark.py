@@ -73,6 +73,7 @@ def test_gray_stays_gray_where_tables_score_it(make):
     root = make("01.png", mode="L")
     for layout, channels in (("set12", 1), ("set14", 1), ("classic5", 1), ("cbsd68", 3), ("folder", 3)):
         assert open_benchmark(layout, root)[0].clean.shape[0] == channels
+    assert open_benchmark("folder", root, scale=2)[0].clean.shape[0] == 1, "the classic protocol scores raw grey"
     assert open_benchmark("folder", root, keep_gray=True)[0].clean.shape[0] == 1
     assert open_benchmark("set14", root, keep_gray=False)[0].clean.shape[0] == 3
 
@@ -160,7 +161,10 @@ def test_known_names_are_let_be_where_files_have_others(make):
 
 def test_hazy_images_are_missed_one_by_one(make):
     names = [f"{image}_{haze}" for image in range(1400, 1450) for haze in range(1, 11)]
-    root = make(*(f"gt/{image}.png" for image in range(1400, 1450)), *(f"hazy/{name}.png" for name in names[3:]), size=(2, 2))
+    root = make("hazy/1400_4.png", "gt/1400.png")
+    image = (root / "gt/1400.png").read_bytes()
+    for name in (*(f"gt/{image}" for image in range(1400, 1450)), *(f"hazy/{name}" for name in names[3:])):
+        (root / f"{name}.png").write_bytes(image)
     problems = open_benchmark("sots_indoor", root).problems
     assert [problem.file.name for problem in problems[:3]] == ["1400_1.png", "1400_2.png", "1400_3.png"]
     assert problems[3].reason == "holds 497 pairs of sots_indoor (test), papers count 500"
@@ -230,6 +234,20 @@ def test_one_name_for_two_files_is_told(make):
     root = make("gt/a.png", "gt/a.jpg", "lq/a.png")
     (problem,) = open_benchmark("pairs", root).problems
     assert str(problem) == f"{root / 'gt/a.png'} has the same name as a.jpg, which is used"
+
+
+def test_one_name_for_two_hazy_files_is_told(make):
+    root = make("gt/1400.png", "hazy/1400_1.png", "hazy/1400_1.jpg")
+    benchmark = open_benchmark("sots_indoor", root)
+    assert benchmark.names == ("1400_1",)
+    assert "has the same name as 1400_1.jpg" in benchmark.problems[0].reason
+
+
+def test_a_table_that_gives_two_pairs_one_name_is_refused(make):
+    root = make("a.png")
+    (root / "t.csv").write_text("name,clean\none,a.png\none,a.png\n")
+    with pytest.raises(DatasetError, match="the name 'one' stands for several pairs"):
+        open_benchmark("csv", root)
 
 
 def test_sides_paired_by_order_need_equal_numbers(make):

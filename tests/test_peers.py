@@ -13,6 +13,18 @@ from restoralib import archs
 RRDB = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 12, "num_block": 2, "num_grow_ch": 32}
 RCAN = {"n_resgroups": 2, "n_resblocks": 2, "n_feats": 8, "reduction": 2, "scale": 2}
 COMPACT = {"num_feat": 8, "num_conv": 3, "act_type": "prelu"}
+DNCNN = {"in_nc": 3, "out_nc": 3, "nc": 8, "nb": 17, "act_mode": "R"}
+DRUNET = {"in_nc": 4, "out_nc": 3, "nc": (8, 12, 16, 20), "nb": 2}
+HAT = {
+    "embed_dim": 12,
+    "depths": (2, 1),
+    "num_heads": (2, 3),
+    "window_size": 8,
+    "compress_ratio": 3,
+    "squeeze_factor": 4,
+    "mlp_ratio": 2.0,
+    "upscale": 2,
+}
 # class -> configurations that spandrel recognises from the weights; it gets what our class gets, and gives the same.
 SPANDREL = [
     ("RRDBNet", RRDB),
@@ -25,7 +37,23 @@ SPANDREL = [
     ("SRVGGNetCompact", COMPACT),
     ("SRVGGNetCompact", COMPACT | {"upscale": 2, "num_feat": 20}),
     ("SRVGGNetCompact", COMPACT | {"upscale": 1, "num_conv": 1}),
+    ("DnCNN", DNCNN),
+    ("DnCNN", DNCNN | {"in_nc": 1, "out_nc": 1, "nc": 12, "nb": 20}),
+    ("DRUNet", DRUNET),
+    ("DRUNet", DRUNET | {"in_nc": 3, "nb": 3}),
+    ("DRUNet", DRUNET | {"in_nc": 2, "out_nc": 1, "nb": 4}),
+    ("SCUNet", {"config": (2, 1, 1, 2, 1, 1, 2)}),
+    ("SCUNet", {"in_nc": 1, "config": (1, 2, 2, 1, 2, 2, 1)}),
+    ("HAT", HAT),
+    ("HAT", HAT | {"embed_dim": 24, "depths": (3,), "num_heads": (2,), "upscale": 4, "qkv_bias": False}),
+    ("HAT", HAT | {"window_size": 16, "upscale": 3, "mlp_ratio": 4.0, "compress_ratio": 2, "squeeze_factor": 6}),
+    ("HAT", HAT | {"overlap_ratio": 0.25, "upscale": 1, "patch_norm": False, "resi_connection": "identity"}),
+    ("HAT", HAT | {"in_chans": 1, "upscale": 8}),
 ]
+# It brings these into an older layout.
+RENAMED = {"RRDBNet", "RCAN"}
+# Whole windows: it extends images by reflection, where the authors repeat the last pixels.
+SIZES = {"SCUNet": ((64, 64), (64, 128))}
 
 
 MPRNET = {"n_feat": 8, "scale_unetfeats": 4, "scale_orsnetfeats": 6, "num_cab": 2, "reduction": 2}
@@ -41,16 +69,25 @@ def with_random_weights(net):
 @pytest.mark.parametrize(
     ("name", "config"), [pytest.param(*case, id=f"{case[0]}-{number}") for number, case in enumerate(SPANDREL)]
 )
-@pytest.mark.parametrize("size", [(16, 24), (32, 16)])
-def test_spandrel_gives_the_same(name, config, size):
+@pytest.mark.parametrize("number", [0, 1])
+def test_spandrel_gives_the_same(name, config, number):
     spandrel = pytest.importorskip("spandrel")
     ours = with_random_weights(getattr(archs, name)(**config))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         theirs = spandrel.ModelLoader().load_from_state_dict(dict(ours.state_dict())).model.double().eval()
+    if name not in RENAMED:
+        assert list(theirs.state_dict()) == list(ours.state_dict())
+        assert sum(p.numel() for p in theirs.parameters()) == sum(p.numel() for p in ours.parameters())
+    size = SIZES.get(name, ((16, 24), (32, 16)))[number]
     image = torch.rand(2, ours.spec.in_channels, *size, dtype=torch.float64)
+    given = (image.clone(),)  # some change their input
+    arguments = (image,)
+    if name == "DRUNet" and not ours.blind:  # theirs wants the map of the noise level as a channel
+        level = torch.rand(2, 1, *size, dtype=torch.float64)
+        given, arguments = (torch.cat((image, level), 1),), (image, level)
     with torch.inference_mode():
-        expected, result = theirs(image.clone()), ours(image)  # some change their input
+        expected, result = theirs(*given), ours(*arguments)
     assert ((result - expected).abs().max() / expected.abs().max()).item() <= 1e-10
 
 

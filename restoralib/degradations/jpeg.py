@@ -121,7 +121,7 @@ def diff_jpeg(image: Tensor, quality: float | Tensor, *, differentiable: bool = 
     good = (quality > 0) & (quality <= 100)
     if not bool(good.all() if isinstance(good, Tensor) else good):
         raise ValueError(f"quality should be above 0 and at most 100, got {quality}")
-    factor = for_each_image(torch.as_tensor(quality, dtype=torch.float64), image, "quality")
+    factor = for_each_image(torch.as_tensor(quality, dtype=torch.float64), work, "quality")
     assert isinstance(factor, Tensor)
     factor = torch.where(factor < 50, 50 / factor, 2 - factor / 50).to(work)
 

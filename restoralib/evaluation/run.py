@@ -340,9 +340,19 @@ def open_path(path: str, scale: int | None) -> tuple[Benchmark, str]:
     if image_files(folder):
         return open_benchmark("folder", folder, scale=scale, keep_gray=True), _folder_name(folder)
     try:
-        return open_benchmark("pairs", folder, scale=scale, keep_gray=True), _folder_name(folder)
+        opened = open_benchmark("pairs", folder, scale=scale, keep_gray=True)
     except DatasetError as error:
         raise DatasetError(f"{folder} holds no images, and no pairs: {error}") from error
+    missing = {problem.file for problem in opened.problems}
+    if all(any(source.path in missing for source in entry.sources) for entry in opened.entries):
+        kept = sorted(
+            {source.path.parent for entry in opened.entries for source in entry.sources} - {f.parent for f in missing}
+        )
+        raise DatasetError(
+            f"{folder} holds no images and no whole pair: {opened.problems[0]}; name the folder of clean images "
+            f"({', '.join(map(str, kept)) or folder}), or the layout, such as set5:{folder}"
+        )
+    return opened, _folder_name(folder)
 
 
 def _ready(model: Callable[..., Any]) -> Callable[..., Any]:

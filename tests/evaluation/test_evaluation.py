@@ -237,6 +237,12 @@ def test_a_folder_of_pairs_is_measured_as_it_is(tmp_path):
     assert found.images[0].figures["psnr"] == pytest.approx(psnr(given[None], picture(0)[None]).item(), abs=1e-4)
 
 
+def test_one_side_of_a_set_alone_is_no_folder_of_pairs(folder, tmp_path):
+    folder.rename(tmp_path / "HR")
+    with pytest.raises(ValueError, match=r"no whole pair: .*a\.png is missing; name the folder of clean images \(.*HR\)"):
+        evaluate("bicubic", tmp_path, scale=2)
+
+
 def test_layouts_are_opened_by_their_names(tmp_path):
     for seed, name in enumerate(("baby", "bird", "butterfly", "head", "woman")):
         save(picture(seed), tmp_path / "HR" / f"{name}.png")

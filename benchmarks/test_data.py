@@ -1,13 +1,22 @@
-"""Pairs a second: from files and from memory, stored and drawn, in one process."""
+"""Pairs a second: from files and from memory, stored and drawn, in one process of one thread, as a DataLoader's worker is."""
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from restoralib.data import CleanPairs, StoredPairs, open_benchmark, read_photographs, read_shards, write_shards
 from restoralib.degradations import GaussianNoise
 
 COUNT = 16
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

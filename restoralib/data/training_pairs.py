@@ -136,9 +136,12 @@ class CleanPairs(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         if not 0 <= index < self.length:
             raise IndexError(f"there are {self.length} pairs, not one of number {index}")
-        name, image = self._photograph(index % self.count)
+        name, pixels = self._photograph(index % self.count)
         generator = pair_generator(self.seed, index)
-        pair = draw_pair(image, self.degrade, generator, size=self.size, turned=self.turned)
+        if self.size is not None:  # Cut before the pixels become floating point: a photograph is much larger than a patch.
+            pixels = random_patch(pixels, self.size, generator)
+        image = to_image(pixels, keep_gray=self.keep_gray)
+        pair = draw_pair(image, self.degrade, generator, turned=self.turned)
         done = json.dumps(record(pair.degradation))
         return {"degraded": pair.degraded, "clean": pair.clean, "name": name, "caption": "", "record": done}
 
@@ -150,7 +153,7 @@ class CleanPairs(Dataset[dict[str, Any]]):
             return pair.name, pair.clean
         name, source = self.sources[place]
         pixels = source if isinstance(source, Tensor) else read_pixels(source)
-        return name, to_image(pixels, keep_gray=self.keep_gray)
+        return name, to_image(pixels, keep_gray=True) if pixels.dtype == torch.uint16 else pixels
 
 
 class StoredPairs(Dataset[dict[str, Any]]):

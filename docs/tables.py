@@ -8,7 +8,7 @@ from typing import Any
 from restoralib.data import LAYOUTS
 from restoralib.data.finding import Places
 from restoralib.zoo import list_models, model_info
-from restoralib.zoo.measured import capabilities, environment
+from restoralib.zoo.measured import capabilities, environment, in_billions
 
 
 def table(*rows: Iterable[object]) -> str:
@@ -22,7 +22,7 @@ def model_table() -> str:
     rows: list[tuple[object, ...]] = []
     for name in list_models():
         info = model_info(name)
-        cost = "" if info.multiply_adds is None else f"{info.multiply_adds / 1e9:.1f}"
+        cost = "" if info.multiply_adds is None else in_billions(info.multiply_adds)
         numbers = (info.scale, f"{info.parameters:,}", cost)
         rows.append((f"`{name}`", ", ".join(info.tasks), *numbers, info.code_license, info.weights_license, info.weights))
     return table(("model", "tasks", "scale", "parameters", "GMACs", "code", "weights", "weights come from"), *rows)

@@ -40,6 +40,7 @@ SIDE = 256
 _HALF_SIDE = 128
 _NOISE = 25 / 255
 _NEAR = 1e-4  # of an exported program's result, relative to the largest value
+_LEAST = 32  # pixels a side of an exported program that takes no smaller image
 
 
 def measure(name: str) -> Capability:
@@ -157,14 +158,14 @@ def write(names: list[str], file: Path | None = None, tell: Callable[[str], None
         tell: called with a line before each model.
     """
     file = file or FILE
-    stored = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"networks": {}}
-    networks: dict[str, Any] = stored["networks"]
     counts = {name: count_multiply_adds(name) for name in list_models()}
     for number, name in enumerate(names, 1):
         if tell:
             tell(f"{number} of {len(names)}: {name}")
         entry = asdict(measure(name))
         del entry["model"]
+        # Read again each time: measuring takes minutes, in which another process may have entered what it found.
+        networks = json.loads(file.read_text(encoding="utf-8"))["networks"] if file.exists() else {}
         networks[name] = {key: round(value, 2) if isinstance(value, float) else value for key, value in entry.items()}
         known = [name for name in list_models() if name in networks]
         content = {"environment": _environment(), "multiply_adds": counts, "networks": {n: networks[n] for n in known}}
@@ -320,23 +321,28 @@ def _export(net: nn.Module) -> str:
     spec = _spec(net)
     if spec.input_size is not None:
         return _try_export(net, 0) or f"{spec.input_size[0]}x{spec.input_size[1]}"
-    reason = _try_export(net, 1)
-    if reason is None:
+    if _try_export(net, 1) is None:
         return "any"
-    return (_try_export(net, spec.multiple) or f"multiples of {spec.multiple}") if spec.multiple > 1 else reason
+    if spec.multiple > 1:
+        return _try_export(net, spec.multiple) or f"multiples of {spec.multiple}"
+    return _try_export(net, 1, _LEAST) or f"any from {_LEAST} pixels"
 
 
-def _try_export(net: nn.Module, step: int) -> str | None:
-    """Export for heights and widths that are multiples of `step`, 0 for the given ones; the reason where that fails."""
+def _try_export(net: nn.Module, step: int, least: int = 2) -> str | None:
+    """Export for heights and widths that are multiples of `step` from `least` times it, 0 for the given ones.
+
+    Returns:
+        The reason where that fails.
+    """
     sizes = _sizes(net)
     if step == 1:
         sizes = [sizes[0], *((height + 1, width - 3) for height, width in sizes[1:])]
     inputs = example_inputs(_spec(net), sizes[0])
     shapes: Any = None
     if step:
-        rows, columns = (step * torch.export.Dim(name, min=2, max=4096) for name in ("rows", "columns"))
+        rows, columns = (step * torch.export.Dim(name, min=least, max=4096) for name in ("rows", "columns"))
         if step == 1:
-            rows, columns = (torch.export.Dim(name, min=2, max=4096) for name in ("height", "width"))
+            rows, columns = (torch.export.Dim(name, min=least, max=4096) for name in ("height", "width"))
         shapes = tuple({2: rows, 3: columns} if x.ndim == 4 else None for x in inputs)
     try:
         program = torch.export.export(net, inputs, dynamic_shapes=shapes, strict=False).module()

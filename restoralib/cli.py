@@ -677,6 +677,7 @@ def models(
 ) -> None:
     """List the models, their licences and where their weights are."""
     from restoralib.zoo import list_models, model_info
+    from restoralib.zoo.measured import in_billions
 
     try:
         names = list_models(pattern, task=task, commercial=commercial, bundled=bundled or None)
@@ -693,7 +694,7 @@ def models(
     width = max(len(entry.name) for entry in entries)
     for entry in entries:
         name, tasks = f"[bold]{entry.name:<{width}}[/bold]", ", ".join(entry.tasks) or "no task"
-        cost = "" if entry.multiply_adds is None else f"  {entry.multiply_adds / 1e9:>7.1f} GMACs"
+        cost = "" if entry.multiply_adds is None else f"  {in_billions(entry.multiply_adds):>7} GMACs"
         numbers = f"x{entry.scale}  {entry.parameters:>11,} parameters{cost}"
         screen.print(f"{name}  {numbers}  {tasks}", highlight=False, soft_wrap=True)
         origin = f"    code {entry.code_license}, weights {entry.weights_license}: {entry.weights}"

@@ -23,6 +23,11 @@ def test_multiply_adds_are_those_that_are_published():
     assert model_info("srcnn_x2").multiply_adds == capabilities.count_multiply_adds("srcnn_x2")
 
 
+def test_billions_show_small_numbers_too():
+    counts = (11_021_582_336, 3_293_400_000_000, 260_000_000, 49_999_999, 4_731_904)
+    assert [stored.in_billions(count) for count in counts] == ["11.0", "3293.4", "0.3", "0.05", "0.0047"]
+
+
 def test_living_bytes_are_those_at_the_peak():
     with torch.no_grad(), capabilities.LivingBytes() as living:
         a = torch.zeros(1000)  # 4000
@@ -36,7 +41,7 @@ def test_living_bytes_are_those_at_the_peak():
 
 
 class Named(nn.Module):
-    """A network that looks everywhere, overflows in half precision or goes by the image's values, as asked."""
+    """A network that looks everywhere, overflows in half precision, or goes by the image's values or size, as asked."""
 
     def __init__(self, kind):
         super().__init__()
@@ -50,6 +55,8 @@ class Named(nn.Module):
         if self.kind == "global":
             return x + image.mean()
         if self.kind == "branch" and image.sum() > 0:
+            return 2 * x
+        if self.kind == "small" and (image.shape[2] < 20 or image.shape[3] < 20):
             return 2 * x
         if self.kind == "overflow":
             return x * 1e6
@@ -92,6 +99,10 @@ def test_a_flat_result_is_measured_by_its_size_and_a_black_one_not_at_all():
     assert capabilities._psnr(flat, torch.zeros_like(flat)) is None
 
 
+def test_a_least_size_of_an_exported_program_is_found():
+    assert capabilities._export(Named("small")) == "any from 32 pixels"
+
+
 def test_faults_are_told_in_a_line(measure):
     found = measure("branch")
     assert found.compile != "one graph" and found.export not in ("any", "")
@@ -130,9 +141,14 @@ def test_what_is_measured_is_still_so():
 def test_a_measurement_is_entered_and_the_others_stay(tmp_path, monkeypatch):
     monkeypatch.setattr(capabilities, "count_multiply_adds", lambda name: 1)
     file = tmp_path / "capabilities.json"
-    file.write_text(json.dumps({"networks": {"nafnet_sidd_width32": {"cls": "NAFNet"}, "gone": {}}}))
     lines = []
-    capabilities.write(["fsrcnn_x2"], file, lines.append)
+
+    def tell(line):
+        lines.append(line)  # and another process writes, while this one measures
+        file.write_text(json.dumps({"networks": {"nafnet_sidd_width32": {"cls": "NAFNet"}, "gone": {}}}))
+
+    file.write_text(json.dumps({"networks": {}}))
+    capabilities.write(["fsrcnn_x2"], file, tell)
     content = json.loads(file.read_text())
     assert list(content["networks"]) == ["fsrcnn_x2", "nafnet_sidd_width32"] and lines == ["1 of 1: fsrcnn_x2"]
     assert set(content["multiply_adds"]) == set(list_models())

@@ -182,6 +182,8 @@ def test_bundled_weights_are_listed_described_and_loaded(made, caplog):
 def test_weights_that_are_not_bundled_are_to_be_brought(made):
     with pytest.raises(ValueError, match=r"no weights of nafnet_sidd_width32 are bundled, those of fsrcnn_made are; .*megvii"):
         create_model("nafnet_sidd_width32", weights="bundled")
+    with pytest.raises(ValueError, match="those of fsrcnn_made are; none were published, so it has to be trained"):
+        create_model("plainnet_width32", weights="bundled")
 
 
 def test_altered_bundled_weights_are_refused(made, tmp_path):

@@ -231,10 +231,10 @@ def _tell_once(notice: str | None) -> None:
 def _bundled_file(name: str) -> Path:
     """The file of bundled weights, its bytes verified."""
     if name not in BUNDLED:
-        raise ValueError(
-            f"no weights of {name} are bundled, those of {', '.join(BUNDLED) or 'no model'} are; get a file from its authors "
-            f"({_offer(name).page}) and pass weights=path"
-        )
+        offer = _offer(name)
+        published = f"get a file from its authors ({offer.page}) and pass weights=path"
+        advice = "none were published, so it has to be trained" if offer.weights_license == "NONE" else published
+        raise ValueError(f"no weights of {name} are bundled, those of {', '.join(BUNDLED) or 'no model'} are; {advice}")
     bundled = BUNDLED[name]
     digest = hashlib.sha256(bundled.file.read_bytes()).hexdigest()
     if digest != bundled.sha256:

@@ -31,10 +31,10 @@ class Capability:
         reach: pixels that an output pixel sees to either side; for "gathered" tiles once the means are known, None for
             "blended" ones.
         tile_psnr: PSNR in dB of tiles of 128 against the whole image of 256x256, at the default overlap; None where they are
-            exact, and for networks that restore no image.
+            exact, for networks that restore no image, and where random weights make the result black.
         compile: "one graph", or what torch.compile(fullgraph=True) says.
         recompiles: how often a compiled network was compiled again for three further sizes on its grid, with dynamic=True.
-        export: sizes that an exported program takes: "any", "multiples of 8", or why there is none.
+        export: sizes that an exported program takes: "any", "any from 32 pixels", "multiples of 8", or why there is none.
     """
 
     model: str
@@ -71,6 +71,11 @@ def environment() -> Mapping[str, str]:
 def multiply_adds(name: str) -> int | None:
     """Multiply-adds of a published configuration for an input of 256x256; None where they were not counted."""
     return _read()["multiply_adds"].get(name)
+
+
+def in_billions(count: int) -> str:
+    """Billions with a decimal, or two digits where that decimal would be zero."""
+    return f"{count / 1e9:.1f}" if count >= 5e7 else f"{count / 1e9:.2g}"
 
 
 @functools.cache

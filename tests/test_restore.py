@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 from restoralib import zoo
-from restoralib.archs import FSRCNN, NAFNet, SRGANDiscriminator
+from restoralib.archs import FSRCNN, DnCNN, NAFNet, SRGANDiscriminator
 from restoralib.archs.spec import NetSpec
 from restoralib.images import ImageError, read_image, to_picture
 from restoralib.ops.color import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
@@ -580,8 +580,17 @@ def test_bundled_tasks_restore():
 def test_published_weights_that_are_not_bundled_are_named():
     with pytest.raises(ValueError, match="no weights of nafnet_gopro_width32 are bundled"):
         restore(torch.rand(3, 9, 9), "nafnet_gopro_width32")
-    with pytest.raises((FileNotFoundError, ValueError), match=r"none\.pth"):
-        restore(torch.rand(3, 9, 9), "none.pth")
+    for name in ("none.pth", "none.pth.tar"):
+        with pytest.raises(FileNotFoundError, match=rf"{name}.*there is no such file"):
+            restore(torch.rand(3, 9, 9), name)
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_files_named_pth_tar_are_read(tmp_path, archive):
+    """As many trainings write them: PyTorch's own format under the name of another."""
+    net, file, image = DnCNN(3, 3, nc=4, nb=3, act_mode="R").eval(), tmp_path / "model_best.pth.tar", torch.rand(3, 9, 9)
+    torch.save({"epoch": 3, "state_dict": net.state_dict()}, file, _use_new_zipfile_serialization=archive)
+    torch.testing.assert_close(restore(image, file), restore(image, net))
 
 
 def test_discriminators_restore_nothing():

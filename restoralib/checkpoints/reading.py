@@ -59,6 +59,7 @@ _HARMLESS = re.compile(
     r"collections\.OrderedDict|_codecs\.encode|torch\.(_utils\._rebuild_\w+|\w*Storage|nn\.parameter\.Parameter|Size)"
 )
 
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".tar")
 _OTHER_FILES = {
     b"version https://git-lfs": "a Git LFS pointer; run `git lfs pull`, or download the file itself",
     b"\x89PNG": "a PNG image",
@@ -108,7 +109,7 @@ def read_checkpoint(path: str | PathLike[str], *, key: str | None = None) -> tup
 def _is_safetensors(path: Path) -> bool:
     """True for safetensors, False for a pickle, by the first bytes, whatever the name says."""
     if path.is_dir():
-        inside = [file.name for file in sorted(path.iterdir()) if file.suffix in (".safetensors", ".pth", ".pt", ".ckpt")]
+        inside = [file.name for file in sorted(path.iterdir()) if file.suffix in _SUFFIXES]
         raise UnknownCheckpoint(f"this is a folder; give a file of it: {listing(inside) or 'there is no checkpoint inside'}")
     if not path.is_file():
         beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []

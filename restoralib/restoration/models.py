@@ -11,7 +11,7 @@ from typing import Any
 from restoralib.checkpoints import load_model
 from restoralib.zoo import TASKS, list_models, load_bundled, model_info
 
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")  # torch.save's files are named .pth.tar, too
 
 
 def find_model(model: str | os.PathLike[str] | Callable[..., Any]) -> Callable[..., Any]:

@@ -135,7 +135,7 @@ def test_the_authors_two_files_make_one_network(tmp_path):
 
 def test_a_half_alone_restores_nothing(tmp_path):
     torch.save(tiny().DecomNet.state_dict(), tmp_path / "9200.tar")
-    with pytest.raises(ValueError, match="DecomNet restores no image by itself"):
+    with pytest.raises(ValueError, match=r"DecomNet restores no image by itself.*RetinexNet\.from_parts"):
         restoralib.restore(torch.rand(3, 8, 8), tmp_path / "9200.tar")
 
 
@@ -154,9 +154,10 @@ def test_wrong_halves_are_named(decom, relight, message):
         RetinexNet.from_parts(decom, relight)
 
 
-def test_random_configurations_come_back():
+@pytest.mark.parametrize("draws", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_configurations_come_back(draws):
     draw = random.Random(0)
-    for _ in range(200):
+    for _ in range(draws):
         cls = draw.choice(CLASSES)
         config = {"channel": draw.randint(1, 70), "kernel_size": draw.choice([1, 3, 5, 7])}
         told = infer_config(skeleton(cls, config).state_dict())

@@ -39,5 +39,5 @@ class DDPM(Process):
         index = torch.as_tensor(t).long().cpu()
         if not torch.compiler.is_compiling() and bool(((index < -1) | (index >= len(self))).any()):
             raise ValueError(f"expected indices from -1 (clean) to {len(self) - 1}, got {index.tolist()}")
-        alpha_bar = self._alpha_bar[index + 1]
+        alpha_bar = torch.take(self._alpha_bar, index + 1)
         return Coefficients(alpha_bar.sqrt(), torch.zeros_like(alpha_bar), (1 - alpha_bar).sqrt())

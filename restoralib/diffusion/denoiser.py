@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from restoralib.diffusion.process import Process, Time
@@ -109,6 +110,7 @@ def denoiser(
 
     Raises:
         ValueError: there is no such prediction; when called, the network gives another shape.
+        RuntimeError: when called, the network gives values that are not finite.
     """
     if prediction not in PREDICTIONS:
         raise ValueError(f"unknown prediction {prediction!r}; choose one of {', '.join(PREDICTIONS)}")
@@ -119,6 +121,11 @@ def denoiser(
         expected = (x.shape[0], x.shape[1] * (1 + learned_variance), *x.shape[2:])
         if value.shape != expected:
             raise ValueError(f"the network gives {tuple(value.shape)} for a state {tuple(x.shape)}; expected {expected}")
+        if not torch.compiler.is_compiling() and not bool(value.isfinite().all()):
+            raise RuntimeError(
+                f"the network gives values that are not finite at time {float(t.max()):g}; look at the range of its input "
+                f"(from {float(x.min()):.3g} to {float(x.max()):.3g}), its weights, or the precision"
+            )
         value, variance = value.chunk(2, dim=1) if learned_variance else (value, None)
         x0 = to_x0(prediction, value, process, x, t, y)
         return Denoised(x0 if clip is None else x0.clamp(*clip), variance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from restoralib.diffusion.ddpm import DDPM
@@ -39,16 +40,19 @@ def diffpir(
 
     Raises:
         ValueError: zeta is not in [0, 1], or lam is not positive.
+        TypeError: the process is not a DDPM.
 
     Source: arXiv:2305.08995, algorithm 1.
     """
     if not 0 <= zeta <= 1 or not lam > 0:
         raise ValueError(f"expected zeta in [0, 1] and lam > 0, got {zeta} and {lam}")
+    if not isinstance(process, DDPM):
+        raise TypeError(f"DiffPIR steps through the betas of a DDPM, which {type(process).__name__} does not have")
 
     def step(x: Tensor, denoised: Denoised, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
         x0 = data_step(process, measurement, denoised.x0, t, lam=lam, scale=scale, floor=floor)
         a, _, s = process.at(r, x)
-        extra = eta * s / process.at(t, x).s * process.betas[t.long().cpu()].sqrt()
+        extra = eta * s / process.at(t, x).s * torch.take(process.betas, t.long().cpu()).sqrt()
         kept = (s**2 - extra**2).clamp(min=0).sqrt() * process.noise(x, x0, t)
         kept = kept + extra * noise(x) if eta else kept
         moved = a * x0 + math.sqrt(1 - zeta) * kept

@@ -29,7 +29,7 @@ class GOUB(IRSDE):
 
     def coefficients(self, t: Time) -> Coefficients:
         """a, b and s at times 0 .. T."""
-        depth = self.thetas_cumsum[self.index(t)] * self.dt
+        depth = torch.take(self.thetas_cumsum, self.index(t)) * self.dt
         to_end = self.thetas_cumsum[-1] * self.dt - depth
         before, after, whole = -(-2 * depth).expm1(), -(-2 * to_end).expm1(), -(-2 * (depth + to_end)).expm1()
         a = (-depth).exp() * after / whole
@@ -39,9 +39,9 @@ class GOUB(IRSDE):
     def drift(self, x: Tensor, t: Time, y: Tensor | None = None) -> Tensor:
         """The bridge's pull to y, per step of one; without the h-transform at T, where it has no bound."""
         index = self.index(t)
-        to_end = (self.thetas_cumsum[-1] - self.thetas_cumsum[index]) * self.dt
-        pull = (2 * self.thetas[index] / (2 * to_end).expm1()).where(to_end > 0, torch.zeros_like(to_end))
-        rate = beside((self.thetas[index] + pull) * self.dt, x)
+        to_end = (self.thetas_cumsum[-1] - torch.take(self.thetas_cumsum, index)) * self.dt
+        pull = (2 * torch.take(self.thetas, index) / (2 * to_end).expm1()).where(to_end > 0, torch.zeros_like(to_end))
+        rate = beside((torch.take(self.thetas, index) + pull) * self.dt, x)
         return self.of_target(rate, y) - rate * x
 
     def start(self, y: Tensor, noise: Tensor) -> Tensor:

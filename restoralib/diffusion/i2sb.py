@@ -50,7 +50,7 @@ class I2SB(Process):
     def coefficients(self, t: Time) -> Coefficients:
         """a, b and s at indices 0 .. N - 1."""
         index = self._index(t)
-        forward, backward = self.std_fwd[index] ** 2, self.std_bwd[index] ** 2
+        forward, backward = torch.take(self.std_fwd, index) ** 2, torch.take(self.std_bwd, index) ** 2
         whole = forward + backward
         return Coefficients(backward / whole, forward / whole, (forward * backward / whole).sqrt())
 
@@ -59,7 +59,7 @@ class I2SB(Process):
 
         With q = sf_r^2 and d = sf_t^2 - q, its mean is (d x0 + q x_t) / (q + d) and its variance q d / (q + d).
         """
-        past, now = self.std_fwd[self._index(r)] ** 2, self.std_fwd[self._index(t)] ** 2
+        past, now = torch.take(self.std_fwd, self._index(r)) ** 2, torch.take(self.std_fwd, self._index(t)) ** 2
         std = (past * (now - past) / now).sqrt() * (self._index(r) > 0)
         return Gaussian((now - past) / now * x0 + past / now * x_t, std)
 
@@ -73,10 +73,10 @@ class I2SB(Process):
 
     def network_time(self, t: Time) -> Tensor:
         """What the authors' networks are told of an index: evenly from 1e-4 N to N."""
-        return torch.linspace(1e-4, 1, len(self), dtype=torch.float64)[self._index(t)] * len(self)
+        return torch.take(torch.linspace(1e-4, 1, len(self), dtype=torch.float64), self._index(t)) * len(self)
 
     def _forward(self, t: Time, x: Tensor) -> Tensor:
-        std = self.std_fwd[self._index(t)]
+        std = torch.take(self.std_fwd, self._index(t))
         return std if std.ndim == 0 else std.to(x).view(-1, 1, 1, 1)
 
 

@@ -58,17 +58,17 @@ class IRSDE(SDE):
 
     def coefficients(self, t: Time) -> Coefficients:
         """a, b and s at times 0 .. T."""
-        depth = self.thetas_cumsum[self.index(t)] * self.dt
+        depth = torch.take(self.thetas_cumsum, self.index(t)) * self.dt
         return Coefficients((-depth).exp(), -(-depth).expm1(), self.lam * (-(-2 * depth).expm1()).sqrt())
 
     def drift(self, x: Tensor, t: Time, y: Tensor | None = None) -> Tensor:
         """theta_t dt (y - x): per step of one."""
-        rate = beside(self.thetas[self.index(t)] * self.dt, x)
+        rate = beside(torch.take(self.thetas, self.index(t)) * self.dt, x)
         return self.of_target(rate, y) - rate * x
 
     def diffusion(self, t: Time) -> Tensor:
         """sigma_t sqrt(dt): per step of one."""
-        return self.sigmas[self.index(t)] * self.dt**0.5
+        return torch.take(self.sigmas, self.index(t)) * self.dt**0.5
 
     def start(self, y: Tensor, noise: Tensor) -> Tensor:
         """The state from which sampling starts: the degraded image with noise of lambda."""

@@ -37,6 +37,6 @@ class MCG(DPS):
         if self.process is None:
             raise ValueError("MCG noises the measurement: give it the process")
         x = super().on_step(x_r, x_t, x0, t, r, noise)
-        y = self.measurement.y
+        y = self.measurement.y.expand(len(x_r), *self.measurement.operator.out_shape)
         noised = self.process.marginal(y, t if self.same_time else r, noise(y))
         return x + self.measurement.operator.pinv(noised - self.measurement.operator.forward(x))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from restoralib.diffusion.denoiser import Denoiser
 from restoralib.diffusion.process import SDE
-from restoralib.diffusion.sde import flow_derivative
+from restoralib.diffusion.sde import check_sde, flow_derivative
 
 # Dormand & Prince 1980, "A family of embedded Runge-Kutta formulae", table 2.
 _NODES = (0.0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
@@ -110,8 +110,13 @@ def probability_flow(
     Returns:
         The state at the end, and the number of network calls.
 
+    Raises:
+        TypeError: the process has no drift.
+        RuntimeError: as for `rk45`.
+
     Source: arXiv:2011.13456, section 4.3.
     """
+    check_sde(process, "probability_flow()")
 
     def derivative(state: Tensor, t: float) -> Tensor:
         time = torch.tensor(t, dtype=torch.float64)

@@ -40,7 +40,7 @@ class ResShift(Process):
         index = torch.as_tensor(t).long().cpu()
         if not torch.compiler.is_compiling() and bool(((index < 0) | (index > len(self))).any()):
             raise ValueError(f"expected times from 0 (clean) to {len(self)}, got {index.tolist()}")
-        return self.etas[index]
+        return torch.take(self.etas, index)
 
     def coefficients(self, t: Time) -> Coefficients:
         """a, b and s at times 0 .. T."""

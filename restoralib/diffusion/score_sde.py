@@ -62,7 +62,7 @@ class VPSDE(SDE):
 
     def discrete_step(self, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """One of so many steps forward at a time: the factor of x, and the standard deviation of the noise."""
-        beta = self.discretized(steps)[discrete_index(t, steps)]
+        beta = torch.take(self.discretized(steps), discrete_index(t, steps))
         return (1 - beta).sqrt(), beta.sqrt()
 
 
@@ -137,7 +137,7 @@ class VESDE(SDE):
         """The noise level of a time among so many, and the one before it, 0 before the first."""
         index = discrete_index(t, steps)
         padded = torch.cat([torch.zeros(1, dtype=torch.float64), self.discretized(steps)])
-        return padded[index + 1], padded[index]
+        return torch.take(padded, index + 1), torch.take(padded, index)
 
     def discrete_step(self, t: Tensor, steps: int) -> tuple[Tensor, Tensor]:
         """One of so many steps forward at a time: the factor of x, and the standard deviation of the noise."""

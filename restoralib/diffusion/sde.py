@@ -18,6 +18,19 @@ def score(process: SDE, x_t: Tensor, x0: Tensor, t: Tensor, y: Tensor | None = N
     return -process.noise(x_t, x0, t, y) / process.at(t, x_t).s
 
 
+def check_sde(process: object, method: str) -> None:
+    """Refuse a process without a drift.
+
+    Raises:
+        TypeError: it has none.
+    """
+    if not isinstance(process, SDE):
+        raise TypeError(
+            f"{method} needs a process with drift and diffusion, which {type(process).__name__} is not; "
+            "use ancestral() or ddim(), or a process in continuous time such as VPSDE"
+        )
+
+
 def euler_maruyama(
     process: SDE,
     *,
@@ -36,7 +49,11 @@ def euler_maruyama(
         noise_scale: times z; IR-SDE's and GOUB's code subtract the noise: -1; GOUB's Mean-ODE leaves it out: 0.
         step_size: h; None for the distance of the times. Score-SDE's code has 1 / N for N times, the last one included.
         last_noise: add noise in the step to time 0 as well, as IR-SDE's code does.
+
+    Raises:
+        TypeError: the process has no drift.
     """
+    check_sde(process, "euler_maruyama()")
 
     def step(x: Tensor, denoised: Denoised, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
         h = t - r if step_size is None else step_size
@@ -57,7 +74,11 @@ def euler(process: SDE, *, y: Tensor | None = None, step_size: float | None = No
         process: tells drift f and diffusion g.
         y: the degraded image, for processes that go to it.
         step_size: h; None for the distance of the times.
+
+    Raises:
+        TypeError: the process has no drift.
     """
+    check_sde(process, "euler()")
 
     def step(x: Tensor, denoised: Denoised, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
         h = t - r if step_size is None else step_size

@@ -19,7 +19,7 @@ class Published:
         page: where the authors offer them.
         code_license: SPDX identifier of the authors' code; restoralib's own is Apache-2.0.
         weights_license: SPDX identifier of the weights.
-        data: what they were trained on.
+        data: what they were trained on; empty where that is not stated or not known here.
         figures: data set -> measure -> value.
         terms: what the licence of the weights asks of their user; empty where it leaves commercial use free.
     """
@@ -125,7 +125,7 @@ def _edsr(file: str, figures: str) -> Published:
     return Published(page, "MIT", "MIT", "DIV2K", _figures(figures))
 
 
-def _kair(file: str, data: str) -> Published:
+def _kair(file: str, data: str = "") -> Published:
     return Published(f"github.com/cszn/KAIR (releases, {file}.pth)", "MIT", "MIT", data)
 
 
@@ -337,11 +337,9 @@ PUBLISHED: dict[str, Published] = {
     "edsr_x3": _edsr("edsr_x3", "DIV2K 31.26"),
     "edsr_x4": _edsr("edsr_x4", "DIV2K 29.25"),
     **{f"dncnn_{sigma}": _kair(f"dncnn_{sigma}", "BSD400") for sigma in (15, 25, 50)},
-    **{name: _kair(name, "BSD500 and others") for name in ("dncnn_gray_blind", "dncnn_color_blind", "dncnn3")},
-    **{
-        name: _kair(name, "BSD, WED, DIV2K, Flickr2K")
-        for name in ("drunet_color", "drunet_gray", "drunet_deblocking_color", "drunet_deblocking_grayscale")
-    },
+    **{name: _kair(name) for name in ("dncnn_gray_blind", "dncnn_color_blind", "dncnn3")},
+    **{name: _kair(name, "BSD, WED, DIV2K, Flickr2K") for name in ("drunet_color", "drunet_gray")},
+    **{name: _kair(name) for name in ("drunet_deblocking_color", "drunet_deblocking_grayscale")},
     **{
         f"scunet_{color}_{sigma}": replace(_kair(f"scunet_{color}_{sigma}", ""), code_license="Apache-2.0")
         for color in ("color", "gray")

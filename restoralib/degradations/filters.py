@@ -101,7 +101,6 @@ def filter2d(image: Tensor, kernel: Tensor, *, padding: Padding = "reflect", con
     """
     _check(image, kernel)
     kh, kw = kernel.shape[-2:]
-    b, c, h, w = image.shape
     above, left = kh // 2, kw // 2
     if convolve:
         kernel = kernel.flip(-2, -1)
@@ -109,12 +108,30 @@ def filter2d(image: Tensor, kernel: Tensor, *, padding: Padding = "reflect", con
     exact = image.to(at_least_float32(image.dtype))
     padded = pad_border(exact, (left, kw - 1 - left, above, kh - 1 - above), padding)
     kernel = kernel.to(padded)
+    return correlate(padded, kernel).to(image.dtype)
+
+
+def correlate(image: Tensor, kernel: Tensor) -> Tensor:
+    """Filter where the kernel fits inside the image, without a border.
+
+    Args:
+        image: (b, c, h, w), float32 or float64.
+        kernel: (kh, kw), or (b, kh, kw) with one for each image, of the image's type.
+
+    Returns:
+        (b, c, h - kh + 1, w - kw + 1).
+    """
+    (b, c, h, w), (kh, kw) = image.shape, kernel.shape[-2:]
     if kh * kw >= _FOURIER_TAPS:
-        return _correlate_by_fourier(padded, kernel).to(image.dtype)
+        sides = _fast_length(h), _fast_length(w)
+        spectrum = torch.fft.rfft2(kernel, sides).conj()
+        spectrum = spectrum if kernel.ndim == 2 else spectrum[:, None]
+        whole = torch.fft.irfft2(torch.fft.rfft2(image, sides) * spectrum, sides)
+        # What follows these samples reaches over the end and round to the beginning.
+        return whole[..., : h - kh + 1, : w - kw + 1].contiguous()
     # As channels of one image with a kernel each, also where the kernel is the same: several times faster than as a batch.
     kernels = kernel.expand(b * c, kh, kw) if kernel.ndim == 2 else kernel.repeat_interleave(c, 0)
-    filtered = F.conv2d(padded.flatten(0, 1)[None], kernels[:, None], groups=b * c)
-    return filtered.view(b, c, h, w).to(image.dtype)
+    return F.conv2d(image.flatten(0, 1)[None], kernels[:, None], groups=b * c).view(b, c, h - kh + 1, w - kw + 1)
 
 
 def gaussian_blur(image: Tensor, sigma: float, *, size: int | None = None, padding: Padding = "reflect") -> Tensor:
@@ -230,17 +247,6 @@ def blur_resize(image: Tensor, kernel: Tensor, scale: float, *, padding: Padding
     Source: Zhang et al. 2018, SRMD (arXiv:1712.06116).
     """
     return resize(filter2d(image, kernel, padding=padding, convolve=convolve), scale)
-
-
-def _correlate_by_fourier(image: Tensor, kernel: Tensor) -> Tensor:
-    """`conv2d` without a border, by the product of spectra."""
-    h, w = image.shape[-2:]
-    sides = _fast_length(h), _fast_length(w)
-    spectrum = torch.fft.rfft2(kernel, sides).conj()
-    spectrum = spectrum if kernel.ndim == 2 else spectrum[:, None]
-    whole = torch.fft.irfft2(torch.fft.rfft2(image, sides) * spectrum, sides)
-    # What follows these samples reaches over the end and round to the beginning.
-    return whole[..., : h - kernel.shape[-2] + 1, : w - kernel.shape[-1] + 1].contiguous()
 
 
 def _fast_length(length: int) -> int:

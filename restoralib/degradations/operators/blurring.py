@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from restoralib.degradations.filters import PADDINGS, Padding, border_positions, filter2d
+from restoralib.degradations.filters import PADDINGS, Padding, border_positions, correlate, filter2d
 from restoralib.degradations.operators.operator import LinearOperator, SpectralOperator
 from restoralib.degradations.operators.separable import SeparableBlurOperator
 
@@ -134,14 +134,10 @@ class BlurOperator(LinearOperator):
         return filter2d(x, self.table("kernel", x), padding=self.padding, convolve=self.convolve)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        b, c = y.shape[:2]
         kernel = self.table("kernel", y)
-        kernel = kernel.flip(-2, -1) if self.convolve else kernel
-        if kernel.ndim == 2:
-            spread = F.conv_transpose2d(y.flatten(0, 1)[:, None], kernel[None, None])
-        else:
-            spread = F.conv_transpose2d(y.flatten(0, 1)[None], kernel.repeat_interleave(c, 0)[:, None], groups=b * c)
-        spread = spread.reshape(b, c, *spread.shape[-2:])
+        kernel = kernel if self.convolve else kernel.flip(-2, -1)  # once more turned round
+        kh, kw = kernel.shape[-2:]
+        spread = correlate(F.pad(y, (kw - 1, kw - 1, kh - 1, kh - 1)), kernel)
         for name, axis in (("rows", -2), ("columns", -1)):
             places = self.table(name, y)
             inside = (places >= 0).to(y)  # what fell on zeros of the border is lost

@@ -119,12 +119,15 @@ def splat(rows: Tensor, columns: Tensor, weights: Tensor, height: int, width: in
     corner = (top.long() + 1) * stride + left.long() + 1
     below = weights * (rows - top)
     above, right = weights - below, columns - left
-    canvas = torch.zeros((height + 3) * stride, dtype=weights.dtype, device=weights.device)
+    # Whole numbers add up to the same in any order, in which a GPU adds.
+    unit = 2.0**24
+    canvas = torch.zeros((height + 3) * stride, dtype=torch.int64, device=weights.device)
+    above, below = above * unit, below * unit
     for step, share in ((0, above), (stride, below)):
         beside = share * right
-        canvas.index_add_(0, (corner + step).flatten(), (share - beside).flatten())
-        canvas.index_add_(0, (corner + step + 1).flatten(), beside.flatten())
-    return canvas.view(height + 3, stride)[1 : height + 1, 1 : width + 1]
+        canvas.index_add_(0, (corner + step).flatten(), (share - beside).round().long().flatten())
+        canvas.index_add_(0, (corner + step + 1).flatten(), beside.round().long().flatten())
+    return (canvas.view(height + 3, stride)[1 : height + 1, 1 : width + 1] / unit).to(weights.dtype)
 
 
 def lines(

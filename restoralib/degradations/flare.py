@@ -17,6 +17,8 @@ from restoralib.degradations._fields import axes, from_light, layer_like, per_ch
 from restoralib.degradations.degradation import Degradation, check_image, draw_seed, integer, seeded, uniform
 from restoralib.ops.precision import at_least_float32
 
+_ANGLES = 4096  # samples of the rays around a lamp, sixty for the finest wave
+
 
 def flare(image: Tensor, layer: Tensor, gamma: float = 2.2) -> Tensor:
     """Add a flare in linear light: (J^gamma + F^gamma)^(1 / gamma), clipped to [0, 1].
@@ -85,12 +87,14 @@ class Flare(Degradation):
         core = 2.5 * torch.exp(-((distance / (0.12 * self.glare + 1e-6)) ** 2))
         # Scattered light falls with about the square of the angle.
         halo = 0.9 / (1 + (distance / (0.3 * self.glare + 1e-6)) ** 2) * torch.exp(-distance / (2.5 * self.glare + 1e-6))
-        # Rays: a few waves around the lamp of random frequency and phase.
-        waves = torch.rand(12, 3, generator=generator).tolist()
-        angle = torch.atan2(down, right)
-        rays = sum(
-            (0.4 + 0.6 * size) * torch.cos(round(7 + 60 * pace**2) * angle + 2 * math.pi * phase) for pace, phase, size in waves
-        )
+        # Rays: a few waves around the lamp of random frequency and phase, looked up by the angle.
+        waves = torch.rand(12, 3, generator=generator, dtype=torch.float64)
+        turns = torch.arange(_ANGLES + 1, dtype=torch.float64)[:, None] / _ANGLES * 2 * math.pi
+        pace, phase = (7 + 60 * waves[:, 1] ** 2).round(), 2 * math.pi * waves[:, 0]
+        table = ((0.4 + 0.6 * waves[:, 2]) * torch.cos(pace * turns + phase)).sum(1).to(down)
+        where = torch.remainder(torch.atan2(down, right) / (2 * math.pi), 1) * _ANGLES
+        below = where.floor().clamp(max=_ANGLES - 1)
+        rays = torch.lerp(table[below.long()], table[below.long() + 1], where - below)
         # No rays in the lamp itself, where all angles meet.
         away = 1 - torch.exp(-((distance / (0.15 * self.glare + 1e-6)) ** 2))
         return core + halo * (1 + self.shimmer * away * (rays / 4)).clamp(min=0)
@@ -122,14 +126,18 @@ class Flare(Degradation):
             hue = torch.rand(3, generator=generator).tolist()
             rim = uniform(0.2, 1.0, generator)
             soft = uniform(0.04, 0.2, generator)
-            down = rows - (middle[0] + place * (lamp[0] - middle[0]))
-            right = columns - (middle[1] + place * (lamp[1] - middle[1]))
+            center = [middle[axis] + place * (lamp[axis] - middle[axis]) for axis in range(2)]
+            # Only where its soft edge has not faded; corners reach beyond the radius.
+            far = radius * (1.25 + 12 * soft) + 1
+            top, left = (max(0, math.floor(at - far)) for at in center)
+            bottom, right = (max(0, math.ceil(at + far) + 1) for at in center)
+            reach = _aperture(rows[top:bottom] - center[0], columns[:, left:right] - center[1], self.blades, turn)
             # Colours of a lens coating: the edge is dispersed, so each colour has a radius of its own.
             for channel, spread in enumerate((1.03, 1.0, 0.97) if image.shape[1] == 3 else (1.0,)):
-                reach = _aperture(down, right, self.blades, turn) / (radius * spread + 1e-6)
-                body = torch.sigmoid((1 - reach) / soft) * (1 - rim + rim * reach.clamp(max=1) ** 2)
+                relative = reach / (radius * spread + 1e-6)
+                body = torch.sigmoid((1 - relative) / soft) * (1 - rim + rim * relative.clamp(max=1) ** 2)
                 shade = 0.35 + 0.65 * (hue[channel] if image.shape[1] == 3 else sum(hue) / 3)
-                total[channel] += strength * shade * body
+                total[channel, top:bottom, left:right] += strength * shade * body
         return total
 
     def __call__(self, image: Tensor) -> Tensor:

@@ -97,12 +97,22 @@ def depth_proxy(
 
 
 def _guided(guide: Tensor, values: Tensor, radius: int, epsilon: float = 1e-3) -> Tensor:
-    """The guided filter: in every window the values become a linear function of the guide."""
-    mean_guide, mean_values = _box(guide, radius), _box(values, radius)
-    variance = _box(guide * guide, radius) - mean_guide**2
-    covariance = _box(guide * values, radius) - mean_guide * mean_values
+    """The guided filter: in every window the values become a linear function of the guide.
+
+    Gain and offset vary slowly, so wide windows are counted on a coarser grid (He and Sun, arXiv:1505.00996).
+    """
+    height, width = guide.shape[-2:]
+    step = max(1, radius // 4)
+    grid = -(-height // step), -(-width // step)
+    small, coarse = (functional.interpolate(maps, grid, mode="area") for maps in (guide, values))
+    reach = max(1, radius // step)
+    mean_guide, mean_values = _box(small, reach), _box(coarse, reach)
+    variance = _box(small * small, reach) - mean_guide**2
+    covariance = _box(small * coarse, reach) - mean_guide * mean_values
     gain = covariance / (variance + epsilon)
-    return _box(gain, radius) * guide + _box(mean_values - gain * mean_guide, radius)
+    lines = torch.cat([_box(gain, reach), _box(mean_values - gain * mean_guide, reach)], 1)
+    lines = functional.interpolate(lines, (height, width), mode="bilinear", align_corners=False)
+    return lines[:, :1] * guide + lines[:, 1:]
 
 
 def _box(maps: Tensor, radius: int) -> Tensor:

@@ -16,7 +16,6 @@ from typing_extensions import Self
 from restoralib.degradations._fields import axes, from_light, sample, to_light
 from restoralib.degradations.camera import demosaic
 from restoralib.degradations.degradation import Degradation, check_image, choice, uniform
-from restoralib.degradations.filters import gaussian_blur
 from restoralib.ops.precision import at_least_float32
 
 
@@ -83,6 +82,12 @@ def moire_camera(
     return (gain * seen).to(screen.dtype)
 
 
+def _share(distance: Tensor, half: float, sigma: float) -> Tensor:
+    """The part of a Gaussian that falls on a bar of twice `half`, whose middle lies at a distance."""
+    scale = 1 / (sigma * math.sqrt(2))
+    return (torch.erf((distance + half) * scale) - torch.erf((distance - half) * scale)) / 2
+
+
 @dataclass(frozen=True)
 class Moire(Degradation):
     """A photograph of a screen that shows the image, brought back into the image's frame so that the pair stays aligned.
@@ -118,7 +123,6 @@ class Moire(Degradation):
 
     def _capture(self, light: Tensor) -> Tensor:
         height, width = light.shape[-2:]
-        screen = gaussian_blur(moire_screen(light), self.optics, padding="replicate")
         # The camera's frame is as much larger than the image as it has pixels a screen pixel, and a margin for the turn.
         reach = 1.05 * (1 + sum(abs(t) for t in self.tilt) + abs(self.distortion)) * self.zoom
         turn = abs(math.cos(self.angle)), abs(math.sin(self.angle))
@@ -126,14 +130,37 @@ class Moire(Degradation):
             math.ceil(reach * (height * turn[0] + width * turn[1])) + 8,
             math.ceil(reach * (width * turn[0] + height * turn[1])) + 8,
         )
-        rows, columns = axes(light.new_empty(frame))
-        down, right = self._to_screen(rows - (frame[0] - 1) / 2, columns - (frame[1] - 1) / 2, height, width)
-        shot = sample(screen, 3 * (down + (height - 1) / 2) + 1, 3 * (right + (width - 1) / 2) + 1)
-        picture = demosaic(3 * shot)
-
+        picture = demosaic(self._record(light, frame)[:, None].expand(-1, 3, -1, -1))
         rows, columns = axes(light)
         down, right = self._to_camera(rows - (height - 1) / 2, columns - (width - 1) / 2, height, width)
         return sample(picture, down + (frame[0] - 1) / 2, right + (frame[1] - 1) / 2)
+
+    def _record(self, light: Tensor, frame: tuple[int, int]) -> Tensor:
+        """What a camera's RGGB mosaic of the frame's size records of the screen, (b, h', w').
+
+        Each pixel sees one colour, so only that colour's stripes are summed: those of the screen pixels around the place where
+        it looks, by the share of the blur that falls on them. It is `moire_screen`, blurred and brightened, at that place.
+        """
+        height, width = light.shape[-2:]
+        rows, columns = axes(light.new_empty(frame))
+        down, right = self._to_screen(rows - (frame[0] - 1) / 2, columns - (frame[1] - 1) / 2, height, width)
+        down, right = down + (height - 1) / 2, right + (width - 1) / 2
+        color = (rows % 2 + columns % 2).long()
+        row, column = down.round(), right.round()
+        # In sub-pixels from the nearest pixel's middle row, and from the middle of its stripe of that colour.
+        off_down, off_right = 3 * (down - row), 3 * (right - column) + 1 - color
+        sigma = max(self.optics, 0.1)
+        around = range(-max(1, math.ceil(sigma - 1 / 6)), max(1, math.ceil(sigma - 1 / 6)) + 1)
+        pixels = light.flatten(1)
+        total = light.new_zeros(len(light), *frame)
+        for step_down in around:
+            tall = _share(off_down - 3 * step_down, 1.5, sigma)
+            places = color * height + (row + step_down).clamp(0, height - 1).long()
+            for step_right in around:
+                weight = 3 * tall * _share(off_right - 3 * step_right, 0.5, sigma)
+                places_right = (column + step_right).clamp(0, width - 1).long()
+                total = total + weight * pixels[:, places * width + places_right]
+        return total
 
     def _to_screen(self, down: Tensor, right: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Where on the screen, in its pixels from the middle, a point of the picture lies."""

@@ -41,8 +41,7 @@ def run_frame_average(golden: Golden, name: str, entry: Entry) -> Tensor:
 
 
 def run_rain(golden: Golden, name: str, entry: Entry) -> Tensor:
-    clips = entry.get("clip", entry["mode"] == "additive")
-    assert clips == (entry["mode"] == "additive"), "the sum is clipped, the other cannot leave [0, 1]"
+    assert entry["mode"] == "screen" or entry.get("clip", True), "the sum is clipped; the other cannot leave [0, 1]"
     layer = golden.tensors[entry["layer"]].double()
     layer = layer if layer.ndim == 2 else layer.permute(2, 0, 1)
     return like(rain(golden.image(entry["input"]), layer, entry["mode"]), golden.tensors[name])

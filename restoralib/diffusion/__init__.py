@@ -47,6 +47,7 @@ from restoralib.diffusion.resshift import ResShift, resshift_etas
 from restoralib.diffusion.sampling import Guidance, Step, ancestral, ddim, descending, sample
 from restoralib.diffusion.score_sde import VESDE, VPSDE, SubVPSDE, ancestral_sampling, reverse_diffusion
 from restoralib.diffusion.sde import euler, euler_maruyama, flow_derivative, score, simulate
+from restoralib.diffusion.tiled import tiled
 from restoralib.diffusion.travel import sample_with_travel, travel_schedule
 
 __all__ = [
@@ -140,6 +141,7 @@ __all__ = [
     "shifted",
     "simulate",
     "snr",
+    "tiled",
     "to_x0",
     "training_steps",
     "travel_schedule",

@@ -26,7 +26,16 @@ from restoralib.degradations import (
 )
 from restoralib.ops import resize
 
-BORDERS = {"reflect": "reflect", "wrap": "circular"}
+# The names of borders in torch, numpy and scipy that cannot be mistaken for one another.
+BORDERS = {
+    "reflect": "reflect",
+    "symmetric": "symmetric",
+    "replicate": "replicate",
+    "nearest": "replicate",
+    "wrap": "circular",
+    "circular": "circular",
+    "zeros": "zeros",
+}
 
 
 def imresize(golden: Golden, name: str, entry: Entry) -> Tensor:
@@ -103,16 +112,13 @@ def filtering(golden: Golden, name: str, entry: Entry) -> Tensor:
 
 def sharpening(golden: Golden, name: str, entry: Entry) -> Tensor:
     assert entry["kernel_size"] == entry["radius"] + 1 - entry["radius"] % 2
-    image = golden.image(entry["input"])
-    weight, radius, threshold = entry["weight"], entry["radius"], entry["threshold"]
-    by_default = usm_sharpen(image, weight=weight, radius=radius, threshold=threshold, padding=BORDERS[entry["padding"]])
-    check_close(by_default, golden.tensors[name], entry)  # the automatic sigma
+    automatic = 0.3 * ((entry["kernel_size"] - 1) / 2 - 1) + 0.8
     return usm_sharpen(
-        image,
-        weight=weight,
-        radius=radius,
-        sigma=entry["sigma"],
-        threshold=threshold,
+        golden.image(entry["input"]),
+        weight=entry["weight"],
+        radius=entry["radius"],
+        sigma=None if abs(entry["sigma"] - automatic) < 1e-9 else entry["sigma"],
+        threshold=entry["threshold"],
         padding=BORDERS[entry["padding"]],
     )
 

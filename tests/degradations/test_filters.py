@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from restoralib.degradations import (
     PADDINGS,
@@ -84,6 +85,18 @@ def test_gaussian_blur_is_the_filter_of_the_whole_kernel():
     torch.testing.assert_close(gaussian_blur(image, 1.5, size=9), filter2d(image, gaussian_kernel(9, 1.5)))
     assert gaussian_blur(image, 0) is image
     torch.testing.assert_close(gaussian_blur(image, 2.0), filter2d(image, gaussian_kernel(13, 2.0)))
+
+
+def test_kernels_follow_the_image_to_its_device():
+    """Fake tensors know their device and refuse to be mixed, without a device being there."""
+    kernels = [gaussian_kernel(5, 1.0), gaussian_kernel(21, 3.0)]
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        image = torch.empty(1, 3, 9, 8, device="cuda")
+        for kernel in kernels:
+            results = [filter2d(image, kernel, padding=padding) for padding in PADDINGS]
+            results += [blur_decimate(image, kernel, 2), blur_resize(image, kernel, 0.5)]
+            assert all(result.device.type == "cuda" for result in results)
+        assert usm_sharpen(image).device.type == "cuda"
 
 
 def test_sharpening_leaves_flat_parts_alone_and_steepens_an_edge():

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from restoralib.degradations import filter2d, fspecial_disk, fspecial_gaussian, fspecial_motion, gaussian_kernel
 from restoralib.degradations.filters import blur_decimate
@@ -268,3 +269,16 @@ def test_matrix_is_the_operator():
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_tables_follow_the_image_to_its_device(name):
+    """Fake tensors know their device and refuse to be mixed, without a device being there."""
+    operator = OPERATORS[name]((3, 4, 8))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        x = torch.empty(2, *operator.in_shape, device="cuda")
+        y = operator.forward(x)
+        results = [y, operator.adjoint(y)]
+        if isinstance(operator, SpectralOperator):
+            results += [operator.U(operator.Ut(y)), operator.V(operator.Vt(x)), operator.pinv(y)]
+        assert all(result.device.type == "cuda" for result in results)

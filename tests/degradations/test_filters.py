@@ -94,7 +94,7 @@ def test_kernels_follow_the_image_to_its_device():
         image = torch.empty(1, 3, 9, 8, device="cuda")
         for kernel in kernels:
             results = [filter2d(image, kernel, padding=padding) for padding in PADDINGS]
-            results += [blur_decimate(image, kernel, 2), blur_resize(image, kernel, 0.5)]
+            results.append(blur_decimate(image, kernel, 2))
             assert all(result.device.type == "cuda" for result in results)
         assert usm_sharpen(image).device.type == "cuda"
 

@@ -1,6 +1,7 @@
 """restore(): any image, any model, any size; nothing of the caller's is changed, and no failure gives a wrong picture."""
 
 import copy
+import functools
 import logging
 import pickle
 import threading
@@ -596,6 +597,8 @@ def test_files_named_pth_tar_are_read(tmp_path, archive):
 def test_discriminators_restore_nothing():
     with pytest.raises(ValueError, match="restores no image by itself: it is a discriminator"):
         restore(torch.rand(3, 96, 96), SRGANDiscriminator())
+    with pytest.raises(ValueError, match="SRGANDiscriminator restores no image by itself"):
+        restore(torch.rand(3, 96, 96), functools.partial(SRGANDiscriminator(), extra=1))
 
 
 # Ensemble, seed, progress

@@ -69,7 +69,7 @@ class DRUNet(nn.Module):
 
     Shapes: (b, out_nc, h, w) -> (b, out_nc, h, w), any height and width. `sigma` is the standard deviation of the noise in an
     image in [0, 1], a number or (b,) or a map (b, 1, h, w); 25 / 255 where it is left out. The models for JPEG take
-    1 - quality / 100 in its place. A blind network takes none.
+    1 - quality / 100 in its place. A blind network takes none. `restore()` is given it by `functools.partial(net, sigma=0.1)`.
 
     Raises:
         ValueError: an argument makes no network; from `forward`, a sigma of another shape, or one for a blind network.

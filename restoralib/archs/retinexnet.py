@@ -115,7 +115,7 @@ class RetinexNet(nn.Module):
     given, the reflectance becomes I R + (1 - I) denoise(R) before it is lit. The illumination is adjusted from what it was.
 
     `restore()` calls the network without a denoiser. To have one, pass it
-    `functools.partial(net, denoise=load_bundled("nafnet_denoise"))` and `spec=net.spec`.
+    `functools.partial(net, denoise=load_bundled("nafnet_denoise"))`.
 
     Args:
         channel: width of both halves.

@@ -60,7 +60,7 @@ class Network:
     @property
     def bytes_per_pixel(self) -> float:
         """What was measured of networks of this class; 0 where nothing was."""
-        return bytes_per_pixel(type(self.model).__name__) or 0
+        return bytes_per_pixel(type(_unbound(self.model)).__name__) or 0
 
     @property
     def full(self) -> torch.dtype:
@@ -125,7 +125,8 @@ def make_network(
     """Put a model where it runs, without a change to the caller's.
 
     Args:
-        model: a module, of which a copy in eval mode is made unless it is ready as it is, or another callable.
+        model: a module, of which a copy in eval mode is made unless it is ready as it is; a `functools.partial` of one, with
+            further arguments; or another callable.
         spec: its needs; None to take the model's own, or to find out a foreign one's scale on a piece of the image.
         image: (b, c, h, w), what is to be restored.
         prompt: given to the model by this name.
@@ -136,24 +137,42 @@ def make_network(
     Raises:
         ValueError: the device is not there, the type is unknown, the model takes no prompt or not the image's channels.
     """
-    own = getattr(model, "spec", None)
+    inner = _unbound(model)
+    own = getattr(model, "spec", getattr(inner, "spec", None))
     own = own if isinstance(own, NetSpec) else None
-    entry: Callable[..., Any] = model.forward if isinstance(model, nn.Module) else model
+    entry = inner.forward if isinstance(inner, nn.Module) else model
     if prompt is not None and "prompt" not in inspect.signature(entry).parameters:
         raise ValueError(f"this model takes no text; leave prompt out, got {prompt!r}")
-    place = choose_device(device, None if isinstance(model, nn.Module) else image.device)
+    place = choose_device(device, None if isinstance(inner, nn.Module) else image.device)
     foreign = own is None
     network = Network(model, spec or own or NetSpec(), place, choose_dtype(dtype), strict, foreign)
-    if isinstance(model, nn.Module):
-        network.model = placed(model, place, network.full)
+    if isinstance(inner, nn.Module):
+        ready = placed(inner, place, network.full)
+        network.model = _bound(ready, model, place, network.full) if isinstance(model, partial) else ready
     if prompt is not None:
         network.model = partial(network.model, prompt=prompt)  # type: ignore[call-arg]
     if spec is None and foreign:
         network.spec = _infer_spec(network, image)
     if network.spec.role != "restorer":
-        raise ValueError(f"{type(model).__name__} restores no image by itself: {_ROLES[network.spec.role]}")
+        raise ValueError(f"{type(inner).__name__} restores no image by itself: {_ROLES[network.spec.role]}")
     check_channels(network.spec, image.shape[1])
     return network
+
+
+def _unbound(model: Callable[..., Any]) -> Callable[..., Any]:
+    """The model without the further arguments that a `functools.partial` gives it."""
+    return model.func if isinstance(model, partial) else model
+
+
+def _bound(module: nn.Module, model: partial[Any], device: torch.device, dtype: torch.dtype) -> partial[Any]:
+    """A module with the further arguments of a model; those that are networks or tensors are put where it is."""
+
+    def beside(value: Any) -> Any:
+        if isinstance(value, nn.Module):
+            return placed(value, device, dtype)
+        return value.to(device, dtype if value.is_floating_point() else None) if isinstance(value, Tensor) else value
+
+    return partial(module, *map(beside, model.args), **{name: beside(value) for name, value in model.keywords.items()})
 
 
 def first(result: Any) -> Any:

@@ -1,5 +1,6 @@
 """DRUNet; tests/test_peers.py holds it against other implementations."""
 
+import functools
 import random
 
 import pytest
@@ -81,12 +82,16 @@ def test_a_blind_network_takes_no_level():
         net(image, 0.1)
 
 
-def test_restore_runs_it_at_the_default_level():
+def test_restore_runs_it_at_the_default_level_or_at_one_that_is_bound():
     net, image = tiny(), torch.rand(3, 20, 12)
     for parameter in net.parameters():
         torch.nn.init.normal_(parameter, 0.02, 0.02)
     with torch.inference_mode():
         torch.testing.assert_close(restore(image, net, tile=None), net(image[None])[0].clamp(0, 1))
+        level = torch.tensor(0.4, dtype=torch.float64)
+        restored = restore(image[:, :19, :11], functools.partial(net.train(), sigma=level), tile=None)
+        torch.testing.assert_close(restored, net(image[None, :, :19, :11], 0.4)[0].clamp(0, 1))
+        assert net.training and (restored - restore(image[:, :19, :11], net)).abs().max() > 1e-3
 
 
 def test_pads_by_repetition():
@@ -118,9 +123,10 @@ def test_one_graph_serves_all_sizes():
             torch.testing.assert_close(exported(image), net(image))
 
 
-def test_random_configurations_come_back():
+@pytest.mark.parametrize("draws", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_configurations_come_back(draws):
     draw = random.Random(0)
-    for _ in range(200):
+    for _ in range(draws):
         out_nc = draw.randint(1, 4)
         down, up = draw.choice(MODES)
         config = {

@@ -104,10 +104,10 @@ def test_noise_is_taken_from_the_reflectance_the_more_the_darker_it_is():
 
 def test_the_bundled_denoiser_fits():
     net, denoise = tiny().float(), load_bundled("nafnet_denoise")
-    dark = torch.rand(3, 16, 24)
+    dark = torch.rand(3, 15, 21)
     with torch.inference_mode():
         expected = net(dark[None], denoise)[0]
-    restored = restoralib.restore(dark, functools.partial(net, denoise=denoise), spec=net.spec)
+    restored = restoralib.restore(dark, functools.partial(net, denoise=denoise))
     torch.testing.assert_close(restored[None], expected.clamp(0, 1), atol=1e-4, rtol=1e-4)
     assert (restored - restoralib.restore(dark, net)).abs().max() > 1e-4
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -482,10 +483,9 @@ def _overlap_index(window_size: int, overlap: int) -> Tensor:
     The authors count from another corner than the larger window's own, so that some rows are counted from the table's end.
     """
     larger = window_size + overlap
-    inner, outer = torch.arange(window_size), torch.arange(larger)
-    distance = outer - inner[:, None] + 1 - overlap
+    distance = np.arange(larger) - np.arange(window_size)[:, None] + 1 - overlap
     rows = (window_size + larger - 1) * distance
-    return (rows[:, None, :, None] + distance[None, :, None, :]).reshape(window_size**2, larger**2)
+    return torch.tensor((rows[:, None, :, None] + distance[None, :, None, :]).reshape(window_size**2, larger**2))
 
 
 _DEFAULTS: dict[str, Any] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import random
 import warnings
 
 import pytest
@@ -48,7 +49,7 @@ TINY = {
     "EDSR": {"n_resblocks": 2, "n_feats": 4, "scale": 3},
     "DnCNN": {"in_nc": 3, "out_nc": 3, "nc": 4, "nb": 3, "act_mode": "R"},
     "DRUNet": {"nc": [4, 6, 8, 10], "nb": 1},
-    "SCUNet": {"config": [2, 1, 1, 1, 1, 1, 1]},
+    "SCUNet": {"config": [1, 1, 1, 2, 1, 1, 1]},
     "RCAN": {"n_resgroups": 2, "n_resblocks": 1, "n_feats": 8, "reduction": 1, "scale": 2},
     "RLFN": {"feature_channels": 6, "mid_channels": 5, "num_blocks": 2, "esa_channels": 4, "upscale": 2},
     "RRDBNet": {"num_in_ch": 3, "num_out_ch": 3, "scale": 2, "num_feat": 4, "num_block": 2, "num_grow_ch": 2},
@@ -125,6 +126,9 @@ LONG_TO_TRACE = {
     "GuidedUNet",
     "HAT",
     "SCUNet",
+    "SR3UNet",
+    "ConditionalUNet",
+    "ConditionalNAFNet",
 }
 PARAMETERS = {  # one name of each published configuration
     "dehazeformer_t_indoor": 687_404,
@@ -430,10 +434,13 @@ def test_restore_runs_restorers_and_refuses_others(name):
 
 
 @every_class
-def test_hostile_shapes_do_not_break_a_detector(name):
+@pytest.mark.parametrize("most", [30, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_hostile_shapes_do_not_break_a_detector(name, most):
     state = skeleton(getattr(archs, name), TINY[name]).state_dict()
-    for key, value in [*state.items()][::3]:
+    keys = random.Random(0).sample([*state], min(most, len(state)))
+    for key in keys:
+        value = state[key]
         for shape in ((), (0,) * value.ndim, (1,) * value.ndim, (2**40,) * min(value.ndim, 1), (3,) * (value.ndim + 1)):
             assert len(claims(state | {key: torch.empty(shape, device="meta")})) <= 1
-    for key in state:
+    for key in keys:
         assert len(claims({other: value for other, value in state.items() if other != key})) <= 1

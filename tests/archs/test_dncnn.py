@@ -74,9 +74,10 @@ def test_files_load_with_and_without_a_wrappers_prefix(prefix, tmp_path):
         assert type(loaded) is DnCNN and torch.equal(loaded(image), net(image))
 
 
-def test_random_configurations_come_back():
+@pytest.mark.parametrize("draws", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_configurations_come_back(draws):
     draw = random.Random(0)
-    for _ in range(200):
+    for _ in range(draws):
         channels, nb = draw.randint(1, 4), draw.randint(2, 9)
         modes = ["R", "BR"] if nb > 2 else ["R"]  # two convolutions have no norm between them
         config = {"in_nc": channels, "out_nc": channels, "nc": draw.randint(1, 70), "nb": nb, "act_mode": draw.choice(modes)}

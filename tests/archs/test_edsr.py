@@ -62,9 +62,10 @@ def test_keys_are_the_authors_in_their_order():
     assert list(on_meta(n_resblocks=1, n_feats=4, scale=4).state_dict()) == expected
 
 
-def test_random_configurations_come_back_from_both_layouts():
+@pytest.mark.parametrize("draws", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_configurations_come_back_from_both_layouts(draws):
     draw = random.Random(0)
-    for _ in range(200):
+    for _ in range(draws):
         config = {
             "n_resblocks": draw.randint(1, 4),
             "n_feats": draw.randint(1, 64),
@@ -138,6 +139,7 @@ def test_halo_is_exact(scale, n_resblocks):
     assert measured_halo(net) == net.spec.halo
 
 
+@pytest.mark.slow
 def test_compiles_with_dynamic_sizes_and_is_exported():
     torch.compiler.reset()
     net = EDSR(**TINY, scale=3).eval()

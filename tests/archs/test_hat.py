@@ -181,9 +181,10 @@ def test_one_graph_serves_all_sizes():
         torch.testing.assert_close(exported(image), net(image))
 
 
-def test_random_configurations_come_back():
+@pytest.mark.parametrize("draws", [20, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_configurations_come_back(draws):
     draw = random.Random(0)
-    for _ in range(60):
+    for _ in range(draws):
         groups = draw.choice([1, 1, 2, 3])
         dim = draw.choice([8, 12, 24])
         window = draw.choice([2, 4, 6, 8])

@@ -34,9 +34,10 @@ def test_published_variants(name):
     assert net.spec.tasks == variant.tasks and name.endswith(f"_x{net.spec.scale}")
 
 
-def test_random_configurations_come_back():
+@pytest.mark.parametrize("draws", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_configurations_come_back(draws):
     draw = random.Random(0)
-    for _ in range(200):
+    for _ in range(draws):
         channels = draw.randint(1, 6)
         config = {
             "num_in_ch": draw.choice([1, channels]),
@@ -82,10 +83,9 @@ def test_halo_is_exact(upscale, num_block):
     assert measured_halo(net) == net.spec.halo
 
 
-def test_compiles_and_runs_in_bfloat16():
+def test_runs_in_bfloat16():
     net, image = MSRResNet(**TINY), torch.rand(1, 3, 9, 7)
     expected = net(image)
-    torch.testing.assert_close(torch.compile(net, backend="eager", fullgraph=True)(image), expected)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(net(image).float(), expected, atol=0.02, rtol=0.05)
 

@@ -56,9 +56,10 @@ def test_published_variants(name):
 
 
 @pytest.mark.parametrize("cls", [PlainNet, Baseline, NAFNet])
-def test_random_configurations_come_back(cls):
+@pytest.mark.parametrize("draws", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_configurations_come_back(cls, draws):
     draw = random.Random(0)
-    for _ in range(200):
+    for _ in range(draws):
         levels = draw.randint(0, 2)
         config = {
             "img_channel": draw.randint(1, 6),
@@ -109,12 +110,10 @@ def test_a_new_net_ignores_its_blocks(cls):
 
 
 @every_class
-def test_compiles_and_runs_in_bfloat16(cls):
+def test_runs_in_bfloat16(cls):
     local = {"train_size": (1, 3, 8, 8)} if cls.__name__.endswith("Local") else {}
     net, image = filled(cls(width=4, enc_blk_nums=[1], dec_blk_nums=[1], **local)), torch.rand(1, 3, 33, 6)
     expected = net(image)
-    torch._dynamo.reset()  # the classes share one forward, which counts its compilations
-    torch.testing.assert_close(torch.compile(net, backend="eager", fullgraph=True)(image), expected)
     with torch.autocast("cpu", torch.bfloat16):
         output = net(image)
     assert output.isfinite().all() and (output - expected).abs().max() < 0.1 * expected.abs().max()

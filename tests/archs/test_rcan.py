@@ -58,9 +58,10 @@ def test_published_variants(name):
     assert (net.spec.halo, net.spec.global_ops) == (None, ("CALayer",))
 
 
-def test_random_configurations_come_back_from_both_layouts():
+@pytest.mark.parametrize("draws", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_configurations_come_back_from_both_layouts(draws):
     draw = random.Random(0)
-    for _ in range(200):
+    for _ in range(draws):
         config = {
             "n_resgroups": draw.choice([1, 1, 2]),
             "n_resblocks": draw.choice([1, 1, 2]),
@@ -117,6 +118,7 @@ def test_tiles_can_be_exact():
     torch.testing.assert_close(restore(image, net, tile=32, exact=True), whole, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_compiles_with_dynamic_sizes_and_is_exported():
     torch.compiler.reset()
     net = RCAN(n_resgroups=1, n_resblocks=1, n_feats=4, reduction=1, scale=3).eval()

@@ -94,15 +94,17 @@ def test_float16_stays_finite():
     assert net.half()(image.half()).isfinite().all()
 
 
+@pytest.mark.slow
 def test_compiles_in_one_graph():
     net, image = tiny(TINY | KINDS["dual pixel"] | KINDS["BiasFree"])
     compiled = torch.compile(net, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(image), net(image))
 
 
-def test_random_configurations_come_back():
+@pytest.mark.parametrize("draws", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_configurations_come_back(draws):
     draw = random.Random(0)
-    for _ in range(200):
+    for _ in range(draws):
         dim = draw.choice([8, 16, 24, 48])
         channels = draw.choice([1, 3, 4])
         dual_pixel_task = draw.random() < 0.3
@@ -123,7 +125,7 @@ def test_random_configurations_come_back():
 
 def test_any_expansion_factor_gives_the_same_widths():
     draw = random.Random(0)
-    for _ in range(30):
+    for _ in range(10):
         config = TINY | {"dim": 2 * draw.randint(4, 12), "heads": (1, 1, 1, 1), "ffn_expansion_factor": draw.uniform(0.5, 5)}
         state = on_meta(config).state_dict()
         again = on_meta(infer_config(state).config).state_dict()

@@ -41,9 +41,10 @@ def test_keys_are_the_authors_in_their_order():
     assert list(on_meta(num_blocks=1).state_dict()) == expected
 
 
-def test_random_configurations_come_back():
+@pytest.mark.parametrize("draws", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_configurations_come_back(draws):
     draw = random.Random(0)
-    for _ in range(200):
+    for _ in range(draws):
         channels = draw.choice([1, 3, 4])
         config = {
             "in_channels": channels,
@@ -109,6 +110,7 @@ def test_the_file_of_the_challenge_loads(tmp_path):
     torch.testing.assert_close(loaded(image), net(image))
 
 
+@pytest.mark.slow
 def test_compiles_with_dynamic_sizes_and_is_exported():
     torch.compiler.reset()
     net = RLFN(**TINY | {"num_blocks": 1}, upscale=2).eval()

@@ -66,15 +66,15 @@ def test_paths_are_dropped_in_training_alone(tiny):
 @pytest.mark.parametrize(
     ("config", "phases"),
     [
-        ((1,) * 7, (18,)),
-        pytest.param((1,) * 7, (0, 18, 45, 63), marks=pytest.mark.slow),
-        pytest.param((1, 1, 2, 2, 1, 2, 2), range(64), marks=pytest.mark.slow),
+        ((1, 1, 1, 2, 1, 1, 1), (13,)),
+        pytest.param((1,) * 7, range(64), marks=pytest.mark.slow),
+        pytest.param((1, 1, 2, 2, 1, 2, 2), (3, 29, 60), marks=pytest.mark.slow),
     ],
 )
 def test_the_halo_is_measured(config, phases):
     """Along the width alone, in strips of one row of windows; heads of 32 features make it too dear otherwise.
 
-    Not every pixel of the grid of 64 sees as far: the 18th is one that does in the smallest network.
+    Of the grid of 64 only two pixels see as far, such as those that are tried first.
     """
     torch.manual_seed(0)
     net = SCUNet(config=config).eval()
@@ -99,9 +99,10 @@ def test_one_graph_serves_all_sizes():
         torch.testing.assert_close(exported(image), net(image))
 
 
-def test_random_configurations_come_back():
+@pytest.mark.parametrize("draws", [20, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_configurations_come_back(draws):
     draw = random.Random(0)
-    for _ in range(40):
+    for _ in range(draws):
         config = tuple(draw.choice([1, 1, 2]) for _ in range(7))
         told = {"in_nc": draw.randint(1, 4), "config": config, "dim": draw.choice([64, 128, 192])}
         assert infer_config(on_meta(told).state_dict()).config == told

@@ -34,9 +34,14 @@ def test_it_works_on_the_enlarged_luma(channels, color):
     assert (spec.color, spec.scale, spec.in_channels, spec.out_channels) == (color, 1, channels, channels)
 
 
-def test_compiles_and_runs_in_bfloat16():
+@pytest.mark.slow
+def test_compiles_in_one_graph():
     net, image = SRCNN(), torch.rand(1, 1, 9, 7)
     torch.testing.assert_close(torch.compile(net, backend="aot_eager", fullgraph=True)(image), net(image))
+
+
+def test_runs_in_bfloat16():
+    net, image = SRCNN(), torch.rand(1, 1, 9, 7)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(net(image).float(), net(image.float()).float(), atol=0.05, rtol=0.05)
 

@@ -32,9 +32,10 @@ def test_published_variants(name, parameters):
     assert net.spec.tasks == variant.tasks == ("sr4",)
 
 
-def test_random_configurations_come_back():
+@pytest.mark.parametrize("draws", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_configurations_come_back(draws):
     draw = random.Random(0)
-    for _ in range(200):
+    for _ in range(draws):
         channels = draw.choice([1, 2, 3, 4])
         config = {
             "num_in_ch": channels,
@@ -91,6 +92,7 @@ def test_halo_is_exact(upscale, num_conv):
     assert measured_halo(net) == net.spec.halo
 
 
+@pytest.mark.slow
 def test_compiles_with_dynamic_sizes_and_is_exported():
     torch.compiler.reset()
     net = SRVGGNetCompact(**TINY, upscale=3).eval()

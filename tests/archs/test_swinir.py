@@ -111,9 +111,10 @@ def draw_config(draw: random.Random) -> dict:
     }
 
 
-def test_random_configurations_come_back():
+@pytest.mark.parametrize("draws", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_configurations_come_back(draws):
     draw = random.Random(0)
-    for _ in range(200):
+    for _ in range(draws):
         config = draw_config(draw) | {"img_size": draw.choice([9, 16, 30])}
         net = on_meta(config)
         told = infer_config(net.state_dict())
@@ -167,6 +168,7 @@ def test_bfloat16_autocast_stays_near(kind):
         torch.testing.assert_close(output, net(image), atol=0.05, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_compiles_in_one_graph():
     net, image = tiny({"depths": (2,), "num_heads": (2,), "upsampler": "pixelshuffledirect"})
     compiled = torch.compile(net, backend="eager", fullgraph=True, dynamic=False)
@@ -184,6 +186,7 @@ def test_one_compiled_graph_serves_many_sizes():
             torch.testing.assert_close(compiled(image), net(image))
 
 
+@pytest.mark.slow
 def test_exports_for_all_multiples_of_the_window():
     net, _ = tiny({"depths": (2,), "num_heads": (2,), "upsampler": "pixelshuffledirect"})
     rows, columns = (torch.export.Dim(name, min=3, max=100) for name in ("rows", "columns"))

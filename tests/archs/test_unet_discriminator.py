@@ -37,9 +37,10 @@ def test_published_variants(name):
     assert net.spec.role == "discriminator" and not net.spec.tasks
 
 
-def test_random_configurations_come_back():
+@pytest.mark.parametrize("draws", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_configurations_come_back(draws):
     draw = random.Random(0)
-    for _ in range(200):
+    for _ in range(draws):
         config = {"num_in_ch": draw.randint(1, 6), "num_feat": draw.randint(1, 64)}
         state = on_meta(**config).state_dict()
         assert infer_config(state).config == config | {"skip_connection": True}

@@ -110,9 +110,10 @@ def test_what_no_weight_tells_is_assumed_and_can_be_said(tmp_path):
     assert (net.scale_factor, net.iterations, net.spec.halo) == (1, 4, 7)
 
 
-def test_random_configurations_come_back():
+@pytest.mark.parametrize("draws", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_random_configurations_come_back(draws):
     draw = random.Random(0)
-    for _ in range(200):
+    for _ in range(draws):
         cls = draw.choice([ZeroDCE, ZeroDCEPlusPlus])
         config = {"number_f": draw.randint(1, 70), "iterations": draw.randint(1, 12) if cls is ZeroDCE else 8}
         told = infer_config(skeleton(cls, config).state_dict())

@@ -44,8 +44,6 @@ def fspecial_average(size: int | tuple[int, int]) -> Tensor:
 def fspecial_disk(radius: float) -> Tensor:
     """Circle of confusion of a lens out of focus: the part of each pixel that a disk covers.
 
-    The areas are exact; MATLAB's differ for radii below 0.71, where the circle crosses the middle pixel.
-
     Args:
         radius: in pixels.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -65,14 +64,6 @@ class CircularBlurOperator(SpectralOperator):
         super().__init__((c, h, w), (c, h, w), spectrum.shape[0] if kernel.ndim == 3 else None, spectrum=spectrum)
         self._tables["half"] = spectrum[..., : w // 2 + 1]
 
-    @cached_property
-    def _phases(self) -> None:
-        """Enters cosine and sine of the spectrum's phases; where it is zero, any phase will do."""
-        spectrum = self._tables["spectrum"]
-        size = spectrum.abs()
-        unit = torch.where(size > 0, spectrum / size.clamp(min=torch.finfo(size.dtype).tiny), 1)
-        self._tables |= {"cosine": unit.real, "sine": unit.imag}
-
     @property
     def singular_values(self) -> Tensor:
         values = self._tables["spectrum"].abs().expand(-1, *self.in_shape).flatten(1)
@@ -100,7 +91,13 @@ class CircularBlurOperator(SpectralOperator):
         return _hartley(self._turn(z.reshape(len(z), *self.in_shape), -1))
 
     def _turn(self, z: Tensor, sign: int) -> Tensor:
-        _ = self._phases
+        """Turn the coefficients of each frequency and its opposite by the spectrum's phase, or back."""
+        if "cosine" not in self._tables:
+            spectrum = self._tables["spectrum"]
+            size = spectrum.abs()
+            # Where the spectrum is zero, any phase will do.
+            unit = torch.where(size > 0, spectrum / size.clamp(min=torch.finfo(size.dtype).tiny), 1)
+            self._tables |= {"cosine": unit.real, "sine": unit.imag}
         return self.table("cosine", z) * z + sign * self.table("sine", z) * _opposite(z)
 
 

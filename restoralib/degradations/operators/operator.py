@@ -213,14 +213,6 @@ class SpectralOperator(LinearOperator):
             self._tables["singular_values"] = self.singular_values
         return self.table("singular_values", x)
 
-    def _forward(self, x: Tensor) -> Tensor:
-        s = self.values_like(x)
-        return self._u(_fit(self._vt(x)[:, : s.shape[-1]] * s, math.prod(self.out_shape)))
-
-    def _adjoint(self, y: Tensor) -> Tensor:
-        s = self.values_like(y)
-        return self._v(_fit(self._ut(y)[:, : s.shape[-1]] * s, math.prod(self.in_shape)))
-
     def _pinv(self, y: Tensor, rtol: float | None) -> Tensor:
         s = self.values_like(y)
         if rtol is None:

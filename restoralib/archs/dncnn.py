@@ -117,4 +117,4 @@ def infer_config(state_dict: StateDict) -> Inferred | None:
     if weights != expected or not nc * channels:
         return None  # among others FDnCNN, whose second input channel is a map of the noise level
     config = {"in_nc": channels, "out_nc": channels, "nc": nc, "nb": nb, "act_mode": "BR" if norm else "R"}
-    return Inferred(DnCNN, config)
+    return Inferred(DnCNN, config, {"act_mode": "ReLU, as in all published models"})

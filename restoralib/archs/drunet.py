@@ -239,4 +239,4 @@ def infer_config(state_dict: StateDict) -> Inferred | None:
         "downsample_mode": "strideconv" if f"m_down1.{nb}.weight" in state_dict else "avgpool",
         "upsample_mode": up,
     }
-    return Inferred(DRUNet, config)
+    return Inferred(DRUNet, config, {"act_mode": "ReLU, as in all published models"})

@@ -8,7 +8,7 @@ from halo import measured_halo
 
 from restoralib import load_model
 from restoralib.archs.dncnn import VARIANTS, DnCNN, infer_config
-from restoralib.checkpoints import skeleton
+from restoralib.checkpoints import CheckpointWarning, skeleton
 
 
 def on_meta(config) -> DnCNN:
@@ -69,9 +69,18 @@ def test_halo_is_exact(config):
 def test_files_load_with_and_without_a_wrappers_prefix(prefix, tmp_path):
     net = DnCNN(nc=4, nb=4, act_mode="R").eval()
     torch.save({prefix + key: value for key, value in net.state_dict().items()}, tmp_path / "dncnn.pth")
-    loaded, image = load_model(tmp_path / "dncnn.pth"), torch.rand(1, 1, 7, 9)
+    with pytest.warns(CheckpointWarning, match="no weight tells act_mode; act_mode='R' is assumed"):
+        loaded, image = load_model(tmp_path / "dncnn.pth"), torch.rand(1, 1, 7, 9)
     with torch.inference_mode():
         assert type(loaded) is DnCNN and torch.equal(loaded(image), net(image))
+
+
+@pytest.mark.parametrize("mode", ["L", "BL"])
+def test_a_leaky_network_is_loaded_where_that_is_said(mode, recwarn, tmp_path):
+    net, image = DnCNN(nc=4, nb=4, act_mode=mode).eval(), torch.rand(1, 1, 7, 9)
+    torch.save(net.state_dict(), tmp_path / "leaky.pth")
+    with torch.inference_mode():
+        assert torch.equal(load_model(tmp_path / "leaky.pth", act_mode=mode)(image), net(image)) and not recwarn
 
 
 @pytest.mark.parametrize("draws", [30, pytest.param(200, marks=pytest.mark.slow)])

@@ -10,7 +10,7 @@ from halo import measured_halo
 
 from restoralib import restore
 from restoralib.archs.drunet import SIGMA, VARIANTS, DRUNet, infer_config
-from restoralib.checkpoints import UnknownCheckpoint, load_model, skeleton
+from restoralib.checkpoints import CheckpointWarning, UnknownCheckpoint, load_model, skeleton
 
 TINY = {"nc": (4, 6, 8, 10), "nb": 1}
 MODES = [(down, up) for down in ("strideconv", "avgpool") for up in ("convtranspose", "upconv", "pixelshuffle")]
@@ -141,6 +141,16 @@ def test_random_configurations_come_back(draws):
         assert infer_config(on_meta(config).state_dict()).config == config
 
 
+def test_relu_is_assumed_and_another_activation_taken(tmp_path):
+    net, image = tiny(act_mode="L"), torch.rand(1, 3, 8, 9)
+    torch.save({"params": net.state_dict()}, tmp_path / "leaky.pth")
+    with torch.inference_mode():
+        assert torch.equal(load_model(tmp_path / "leaky.pth", act_mode="L")(image), net(image))
+        with pytest.warns(CheckpointWarning, match="no weight tells act_mode; act_mode='R' is assumed"):
+            assert not torch.equal(load_model(tmp_path / "leaky.pth")(image), net(image))
+
+
+@pytest.mark.filterwarnings("ignore:no weight tells act_mode")
 @pytest.mark.parametrize("up", ["convtranspose", "upconv", "pixelshuffle"])
 def test_a_missing_layer_is_named_and_not_taken_for_another_way_to_enlarge(up, tmp_path):
     state = tiny(upsample_mode=up).state_dict()

@@ -190,13 +190,6 @@ def test_noise_is_drawn_where_none_is_given():
     torch.testing.assert_close(net(images, noise)[1:], net(images[1:], noise[1:]), rtol=1e-4, atol=1e-4)
 
 
-def test_batches_are_treated_image_by_image():
-    net, noise = tiny().double(), torch.randn(2, 256, dtype=torch.float64)
-    image = torch.rand(2, 3, 9, 14, dtype=torch.float64)
-    with torch.inference_mode():
-        torch.testing.assert_close(net(image, noise)[1:], net(image[1:], noise[1:]))
-
-
 def test_training_begins_with_the_prior_of_stage_1():
     stage1, stage2 = tiny(DiffIRS1), tiny().train()
     image, target, noise = torch.rand(2, 3, 8, 16), torch.rand(2, 3, 8, 16), torch.randn(2, 256)

@@ -66,8 +66,9 @@ def test_classifiers_name_every_python_from_the_oldest():
 
 def test_extras_contain_what_they_build_on():
     extras = PROJECT["optional-dependencies"]
-    assert extras.keys() >= {"io", "cli", "docs", "test", "bench", "dev", "all"}
-    for extra, base in {"cli": "io", "docs": "cli", "test": "cli", "bench": "cli", "all": "cli"}.items():
+    assert extras.keys() >= {"io", "cli", "data", "docs", "test", "bench", "dev", "all"}
+    bases = {"cli": "io", "data": "io", "docs": "cli", "test": "cli", "bench": "cli", "all": "cli"}
+    for extra, base in [*bases.items(), ("test", "data"), ("all", "data")]:
         assert f"restoralib[{base}]" in extras[extra]
 
 

@@ -156,6 +156,7 @@ def spec(
         halo=None,
         global_ops=("ESA",),
         tasks=tuple(task for variant in VARIANTS.values() if variant.config == config for task in variant.tasks),
+        color="gray" if in_channels == out_channels == 1 else "rgb",
     )
 
 

@@ -148,6 +148,7 @@ def spec(
         # Fifteen convolutions a block, one in front and one behind; all that follow, on larger grids, reach two pixels.
         halo=_UNSHUFFLE[scale] * (15 * num_block + 4),
         tasks=tuple(dict.fromkeys(tasks)),
+        color="gray" if num_in_ch == num_out_ch == 1 else "rgb",
     )
 
 

@@ -100,6 +100,7 @@ def spec(
         halo=num_conv + 2,
         tasks=tuple(dict.fromkeys(tasks)),
         unrecorded=() if act_type == "prelu" else ("act_type",),
+        color="gray" if num_in_ch == num_out_ch == 1 else "rgb",
     )
 
 

@@ -124,6 +124,10 @@ def test_compiles_with_dynamic_sizes_and_is_exported():
             torch.testing.assert_close(compiled(image), net(image))
 
 
+def test_one_channel_is_grey():
+    assert RLFN(1, 1, 4, 2, esa_channels=2).spec.color == "gray" and RLFN(**TINY, upscale=2).spec.color == "rgb"
+
+
 @pytest.mark.parametrize(
     "change",
     [

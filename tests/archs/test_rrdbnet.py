@@ -163,6 +163,10 @@ def test_compiles_with_dynamic_sizes_and_is_exported():
             torch.testing.assert_close(compiled(image), net(image))
 
 
+def test_one_channel_is_grey():
+    assert RRDBNet(1, 1, 4, 4, 1, 2).spec.color == "gray" and RRDBNet(1, 3, 4, 4, 1, 2).spec.color == "rgb"
+
+
 @pytest.mark.parametrize(
     "change",
     [

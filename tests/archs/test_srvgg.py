@@ -106,6 +106,10 @@ def test_compiles_with_dynamic_sizes_and_is_exported():
             torch.testing.assert_close(compiled(image), net(image))
 
 
+def test_one_channel_is_grey():
+    assert SRVGGNetCompact(1, 1, 4, 2).spec.color == "gray" and SRVGGNetCompact(1, 3, 4, 2).spec.color == "rgb"
+
+
 @pytest.mark.parametrize(
     "change",
     [

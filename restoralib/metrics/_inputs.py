@@ -72,9 +72,9 @@ def check_pair(image: Tensor, target: Tensor, crop: int = 0, data_range: float =
     """
     check_shapes(image, target)
     check_types(image, target)
-    image, target = check_image(image, crop), check_image(target, crop)
+    image, exact = check_image(image, crop), check_image(target, crop)
     check_range(target, data_range)
-    return image, target
+    return image, exact
 
 
 def check_colours(image: Tensor, target: Tensor) -> None:

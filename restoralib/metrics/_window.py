@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_COLUMNS = 48  # outputs of one product: long enough for a fast one, short enough to waste little on zeros
+_OUTPUTS = 24  # outputs of one product: long enough for a fast one, short enough to waste little on zeros
 
 
 def gaussian(size: int, sigma: float) -> tuple[float, ...]:
@@ -40,19 +40,24 @@ def constant(array: np.ndarray, like: Tensor) -> Tensor:
     return torch.from_numpy(array).to(like.dtype).to(like.device)
 
 
-def _slide_last(x: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """As products with band matrices, which take a fifth of the time that a convolution in float64 does."""
-    length = x.shape[-1] - len(weights) + 1
-    whole, rest = divmod(length, _COLUMNS)
+def _slide_along(x: Tensor, weights: tuple[float, ...], *, rows: bool) -> Tensor:
+    """Down the rows or along the columns, as products with band matrices: many times faster than convolving in float64."""
+    dim = -2 if rows else -1
+    whole, rest = divmod(x.shape[dim] - len(weights) + 1, _OUTPUTS)
     parts = []
     if whole:
-        columns = x.unfold(-1, _COLUMNS + len(weights) - 1, _COLUMNS)
-        parts.append((columns[..., :whole, :] @ constant(_band(weights, _COLUMNS), x)).flatten(-2))
+        band = constant(_band(weights, _OUTPUTS), x)
+        spans = x.unfold(dim, _OUTPUTS + len(weights) - 1, _OUTPUTS)  # one axis more
+        if rows:
+            parts.append((band.mT @ spans.mT).flatten(-3, -2))
+        else:  # as one product: matmul makes a thousand small ones of overlapping spans
+            parts.append((spans.reshape(-1, spans.shape[-1]) @ band).view(*x.shape[:-1], whole * _OUTPUTS))
     if rest:
-        parts.append(x[..., whole * _COLUMNS :] @ constant(_band(weights, rest), x))
-    return torch.cat(parts, -1)
+        band, last = constant(_band(weights, rest), x), x.narrow(dim, whole * _OUTPUTS, rest + len(weights) - 1)
+        parts.append(band.mT @ last if rows else last @ band)
+    return torch.cat(parts, dim)
 
 
 def slide(x: Tensor, weights: tuple[float, ...]) -> Tensor:
     """Weighted means over square windows, separably: (..., h, w) -> (..., h - taps + 1, w - taps + 1)."""
-    return _slide_last(_slide_last(x, weights).mT, weights).mT
+    return _slide_along(_slide_along(x, weights, rows=False), weights, rows=True)

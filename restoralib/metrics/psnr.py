@@ -29,7 +29,7 @@ def psnr(image: Tensor, target: Tensor, *, data_range: float = 1.0, crop: int = 
         TypeError: one image is of integers.
     """
     image, target = check_pair(image, target, crop, data_range)
-    squared_error = ((image - target) / data_range).square().mean((1, 2, 3))
+    squared_error = (image - target).square().mean((1, 2, 3)) / data_range**2
     return -10 * (squared_error + eps).log10()
 
 

@@ -37,12 +37,13 @@ def similarity_maps(
         sample: what variances and the covariance are multiplied by: n / (n - 1) for those of a sample.
     """
     x, y = x / data_range, y / data_range
-    mean_x, mean_y = blur(x), blur(y)
-    variances = sample * (blur(x * x + y * y) - mean_x**2 - mean_y**2)
-    covariance = sample * (blur(x * y) - mean_x * mean_y)
     c1, c2 = 0.01**2, 0.03**2
-    structure = (2 * covariance + c2) / (variances + c2)
-    return (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1) * structure, structure
+    mean_x, mean_y = blur(x), blur(y)
+    squares, step = mean_x.square() + mean_y.square(), (mean_x - mean_y).square()
+    # (2 a b + c) / (a^2 + b^2 + c) is 1 - (a - b)^2 / (a^2 + b^2 + c), and likewise with variances: exactly one for equal
+    # images, and without the cancellation of nearly equal numbers.
+    structure = 1 - sample * (blur((x - y).square()) - step) / (sample * (blur(x.square() + y.square()) - squares) + c2)
+    return (1 - step / (squares + c1)) * structure, structure
 
 
 def _check_size(image: Tensor, smallest: int, name: str, crop: int) -> None:

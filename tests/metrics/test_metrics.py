@@ -345,6 +345,13 @@ def test_piq_agrees_where_it_is_installed():
     assert ms_ssim(image, target).item() == pytest.approx(piq.multi_scale_ssim(image, target).item(), abs=1e-8)
 
 
+def test_torchmetrics_agrees_where_it_is_installed():
+    functional = pytest.importorskip("torchmetrics.functional.image")
+    image, target = pair(2, 3, 30, 41)
+    theirs = functional.structural_similarity_index_measure(image, target, data_range=1.0, reduction="none")
+    assert torch.allclose(ssim(image, target, border="reflect"), theirs, rtol=1e-10)
+
+
 def test_metrics_import_neither_timm_nor_scipy():
     import subprocess
 

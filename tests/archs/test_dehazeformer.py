@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
+from outline import outline
 from torch import nn
 
 from restoralib import load_model
@@ -54,7 +55,7 @@ def tiny(**change) -> DehazeFormer:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_published_variants(name):
     config = VARIANTS[name].config
-    net = skeleton(DehazeFormer, config)
+    net = outline(DehazeFormer, config)
     parameters, _ = SIZES[name.split("_")[1]]
     assert sum(parameter.numel() for parameter in net.parameters()) == parameters
     assert infer_config(net.state_dict()).config == config

@@ -8,6 +8,7 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
+from outline import outline
 
 from restoralib import restore
 from restoralib.archs.diffir import VARIANTS, DiffIRS1, DiffIRS2, infer_config, reverse_chain
@@ -47,7 +48,7 @@ def tiny(cls=DiffIRS2, **config):
 )
 def test_published_variants(name, parameters, keys):
     variant = VARIANTS[f"diffir_{name}"]
-    net = skeleton(variant.cls, variant.config)
+    net = outline(variant.cls, variant.config)
     assert sum(parameter.numel() for parameter in net.parameters()) == parameters
     assert keys in (None, len(net.state_dict()))
     told = infer_config(net.state_dict())

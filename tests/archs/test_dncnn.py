@@ -5,14 +5,15 @@ import random
 import pytest
 import torch
 from halo import measured_halo
+from outline import outline
 
 from restoralib import load_model
 from restoralib.archs.dncnn import VARIANTS, DnCNN, infer_config
-from restoralib.checkpoints import CheckpointWarning, skeleton
+from restoralib.checkpoints import CheckpointWarning
 
 
 def on_meta(config) -> DnCNN:
-    return skeleton(DnCNN, config)
+    return outline(DnCNN, config)
 
 
 @pytest.mark.parametrize(

@@ -7,17 +7,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 from halo import measured_halo
+from outline import outline
 
 from restoralib import restore
 from restoralib.archs.drunet import SIGMA, VARIANTS, DRUNet, infer_config
-from restoralib.checkpoints import CheckpointWarning, UnknownCheckpoint, load_model, skeleton
+from restoralib.checkpoints import CheckpointWarning, UnknownCheckpoint, load_model
 
 TINY = {"nc": (4, 6, 8, 10), "nb": 1}
 MODES = [(down, up) for down in ("strideconv", "avgpool") for up in ("convtranspose", "upconv", "pixelshuffle")]
 
 
 def on_meta(config) -> DRUNet:
-    return skeleton(DRUNet, config)
+    return outline(DRUNet, config)
 
 
 def tiny(**config) -> DRUNet:
@@ -112,6 +113,7 @@ def test_without_a_bias_it_scales_with_image_and_level():
         torch.testing.assert_close(net(3 * image, 0.3), 3 * net(image, 0.1))
 
 
+@pytest.mark.slow
 def test_one_graph_serves_all_sizes():
     net = tiny()
     rows, columns = (torch.export.Dim(name, min=2, max=64) for name in ("rows", "columns"))

@@ -6,6 +6,7 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
+from outline import outline
 
 from restoralib import restore
 from restoralib.archs import swinir
@@ -26,7 +27,7 @@ TINY = {
 
 
 def on_meta(config) -> HAT:
-    return skeleton(HAT, config)
+    return outline(HAT, config)
 
 
 def randomized(net, std=0.2):

@@ -110,6 +110,7 @@ def test_stages_are_taken_for_six_with_a_warning(cls, tmp_path):
     assert load_model(tmp_path / "net_latest.pth", recurrent_iter=4).recurrent_iter == 4
 
 
+@pytest.mark.slow
 @every_class
 def test_dynamic_sizes_compile_in_one_graph(cls):
     net = tiny(cls)

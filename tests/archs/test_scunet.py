@@ -5,15 +5,15 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
+from outline import outline
 
 from restoralib.archs.scunet import VARIANTS, SCBlock, SCUNet, infer_config
-from restoralib.checkpoints import skeleton
 
 TINY = {"config": (1, 1, 1, 1, 1, 1, 1)}
 
 
 def on_meta(config) -> SCUNet:
-    return skeleton(SCUNet, config)
+    return outline(SCUNet, config)
 
 
 @pytest.fixture(scope="module")

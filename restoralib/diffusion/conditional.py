@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -40,12 +41,16 @@ def concatenated(net: Network, condition: Tensor) -> Network:
 
 def noise_level(process: DDPM) -> Callable[[Tensor], Tensor]:
     """What SR3's network is told of a time: sqrt(alpha_bar). (arXiv:2104.07636, section 2.)"""
-    return lambda t: process.coefficients(t).a
+    return partial(_signal, process, 1)
 
 
 def gamma(process: DDPM) -> Callable[[Tensor], Tensor]:
     """What Palette's network is told of a time: alpha_bar itself. (arXiv:2111.05826.)"""
-    return lambda t: process.coefficients(t).a ** 2
+    return partial(_signal, process, 2)
+
+
+def _signal(process: DDPM, power: int, t: Tensor) -> Tensor:
+    return process.coefficients(t).a ** power
 
 
 def draw_noise_level(process: DDPM, count: int, generator: torch.Generator | None = None, *, root: bool = True) -> Tensor:

@@ -15,18 +15,22 @@ from torch import Tensor
 from typing_extensions import Unpack
 
 from restoralib.archs.spec import NetSpec
+from restoralib.diffusion import DiffusionModel
+from restoralib.diffusion.methods import Method
+from restoralib.diffusion.restorer import Operator
 from restoralib.images import MAX_PIXELS, check_pixels, check_target, from_picture, read_image, to_picture, write_image
 from restoralib.ops.resize import resize
 from restoralib.restoration.color import color_hidden
+from restoralib.restoration.diffusion import Diffusion, diffusion_restorer, refuse_for_diffusion
 from restoralib.restoration.exact import make_exact
 from restoralib.restoration.models import find_model
-from restoralib.restoration.network import make_network
+from restoralib.restoration.network import Network, make_network
 from restoralib.restoration.plan import TileSize, choose_tile
 from restoralib.restoration.run import Progress, ProgressCallback, Runner
 
 logger = logging.getLogger(__name__)
 
-Model = str | os.PathLike[str] | Callable[..., Any]
+Model = str | os.PathLike[str] | Callable[..., Any] | DiffusionModel
 AlphaMode = Literal["resize", "model", "drop"]
 MAX_OUTPUT_PIXELS = 2**29
 _FAR = 4.0  # beyond any overshoot, so the model has another range
@@ -51,6 +55,12 @@ def restore(
     alpha: AlphaMode = "resize",
     max_pixels: int = MAX_PIXELS,
     max_output_pixels: int = MAX_OUTPUT_PIXELS,
+    sampler: str | None = None,
+    steps: int | None = None,
+    guidance: str | Method | None = None,
+    operator: Operator | None = None,
+    sigma: float = 0.0,
+    scale: int | None = None,
 ) -> Any:
     """Restore an image of any size and kind; what comes back is of the same kind, its size multiplied by the model's scale.
 
@@ -58,12 +68,15 @@ def restore(
     a tile gives the result of the whole image; tiles of others are blended, and a mean over the image is then one over the
     tile, much as in TLC (arXiv:2112.04491). The caller's model, generators and settings stay as they are.
 
+    A diffusion network is sampled, with one state and one noise for the whole image, so that tiles show no seams: the noise
+    depends on the seed and the size alone.
+
     Args:
         image: a path; a PIL image; an array (h, w) or (h, w, c); a tensor (h, w), (c, h, w) or (b, c, h, w); or a
             `restoralib.images.Picture`. Arrays and tensors are RGB or grey, alpha last, uint8, uint16, bool, or floating point
             in [0, 1]. A path gives a PIL image, or an array where Pillow has no such image (16-bit and floating-point colour).
         model: a task such as "denoise" or "sr4", a name of `list_models()`, the path of a checkpoint, a module, or a callable
-            from (b, c, h, w) to (b, c, s h, s w). To restore many images, load a model once and pass it.
+            from (b, c, h, w) to (b, c, s h, s w); a `DiffusionModel` or `DiffusionRestorer` for a diffusion of one's own. To restore many images, load a model once and pass it.
         prompt: a wish in words, for models that take one.
         device: "auto" is CUDA, MPS or the CPU, whichever is there first; for a callable that is no module, the image's own.
         dtype: of the computation. "auto" is float32; "bfloat16" and "float16" run by autocast, and a tile that overflows is
@@ -74,15 +87,20 @@ def restore(
             at very much more (`restoralib.restoration.exact`).
         batch: tiles in a call.
         ensemble: take the mean over the eight flips and turns of the image; eight times the work.
-        progress: called with (done, total, stage) in tiles, done = 0 before the first; its False, or an exception, ends the
-            work. True writes to the log.
-        seed: of a model that draws random numbers.
+        progress: called with (done, total, stage) in tiles, in a diffusion in those of all steps, done = 0 before the first;
+            its False, or an exception, ends the work. True writes to the log.
+        seed: of a model that draws random numbers. In a diffusion, image k of a batch has the noise of seed + k.
         spec: scale and needs of a callable that has no `spec` of its own. Without, its scale is found on a piece of the image.
         strict: raise where half precision overflows.
         alpha: "resize" carries alpha by bicubic interpolation, "model" restores it as a grey image, "drop" leaves it out.
             Colour under fully transparent pixels never spreads.
         max_pixels: a file that declares more is refused before it is decoded.
         max_output_pixels: a result that had more is refused before any work.
+        sampler, steps: of a diffusion, None for the authors' choice; see `restoralib.diffusion.DiffusionRestorer`.
+        guidance, operator, sigma: how a diffusion network that knows no degraded image is told of it: a method such as "ddrm",
+            what degraded the image, such as "sr4", and the standard deviation of its noise.
+        scale: enlarge the image by this before a diffusion network that works at the size of the result, or tell how much
+            smaller an operator makes it.
 
     Raises:
         ImageError: the image, or its file, cannot be used. It is a ValueError.
@@ -106,20 +124,34 @@ def restore(
     images = [_batched(picture.color)]
     if opacity is not None:
         images = [color_hidden(images[0], _batched(opacity))] + ([_batched(opacity)] if alpha == "model" else [])
-    network = make_network(find_model(model), spec, images[0], prompt=prompt, device=device, dtype=dtype, strict=strict)
-    scale, (height, width) = network.spec.scale, picture.color.shape[-2:]
-    check_pixels(scale * height, scale * width, max_output_pixels, "max_output_pixels")
+    found: Any = model if isinstance(model, DiffusionModel) else find_model(model)
+    restorer = diffusion_restorer(
+        found, sampler=sampler, steps=steps, guidance=guidance, operator=operator, sigma=sigma, scale=scale
+    )
+    machine: dict[str, Any] = {"device": device, "dtype": dtype, "strict": strict}
+    network: Network | Diffusion
+    if restorer:
+        refuse_for_diffusion(prompt=prompt, spec=spec, exact=exact, ensemble=ensemble, batch=batch > 1)
+        network = Diffusion(restorer, images[0], **machine)
+    else:
+        network = make_network(found, spec, images[0], prompt=prompt, **machine)
+    larger, (height, width) = network.spec.scale, picture.color.shape[-2:]
+    check_pixels(larger * height, larger * width, max_output_pixels, "max_output_pixels")
 
-    callback = _log_progress if progress is True else progress or None
-    runner = Runner(network, None, overlap, batch, ensemble, seed, progress=Progress(callback))
-    with torch.inference_mode():
-        known = (network.spec, network.device, batch, network.bytes_per_pixel)
-        side = choose_tile((height, width), tile, *known)
-        if exact and (side[0] < height or side[1] < width):
-            runner.exact = make_exact(network)
-            side = choose_tile((height, width), tile, *known, runner.exact.reach)
-        runner.shrink = runner.exact is not None or not exact
-        restored = runner.run(images, side)
+    counter = Progress(_log_progress if progress is True else progress or None)
+    if isinstance(network, Diffusion):
+        with torch.no_grad():  # a guidance may differentiate
+            restored = network.restore(images, tile=tile, overlap=overlap, seed=seed, progress=counter)
+    else:
+        runner = Runner(network, None, overlap, batch, ensemble, seed, progress=counter)
+        with torch.inference_mode():
+            known = (network.spec, network.device, batch, network.bytes_per_pixel)
+            side = choose_tile((height, width), tile, *known)
+            if exact and (side[0] < height or side[1] < width):
+                runner.exact = make_exact(network)
+                side = choose_tile((height, width), tile, *known, runner.exact.reach)
+            runner.shrink = runner.exact is not None or not exact
+            restored = runner.run(images, side)
     color = restored[0] if picture.color.ndim == 4 else restored[0][0]
     low, high = (float(value) for value in color.aminmax())
     if low < -_FAR or high > 1 + _FAR:
@@ -132,9 +164,9 @@ def restore(
         before = opacity
         if alpha == "model":
             opacity = restored[1] if picture.color.ndim == 4 else restored[1][0]
-        elif scale > 1:
-            opacity = resize(opacity, scale)
-        if scale == 1:
+        elif larger > 1:
+            opacity = resize(opacity, larger)
+        if larger == 1:
             seen = (before > 0) | (opacity > 0)
             color = torch.where(seen, color, picture.color)  # What nobody sees stays as it was.
     return from_picture(replace(picture, color=color, alpha=opacity), image)
@@ -166,6 +198,12 @@ class Options(TypedDict, total=False):
     alpha: AlphaMode
     max_pixels: int
     max_output_pixels: int
+    sampler: str | None
+    steps: int | None
+    guidance: str | Method | None
+    operator: Operator | None
+    sigma: float
+    scale: int | None
 
 
 def restore_file(

@@ -60,7 +60,7 @@ class Network:
     @property
     def bytes_per_pixel(self) -> float:
         """What was measured of networks of this class; 0 where nothing was."""
-        return bytes_per_pixel(type(_unbound(self.model)).__name__) or 0
+        return bytes_per_pixel(type(unbound(self.model)).__name__) or 0
 
     @property
     def full(self) -> torch.dtype:
@@ -85,7 +85,7 @@ class Network:
         height, width = x.shape[-2:]
         padded = pad_to_multiple(x, self.spec.multiple) if self.foreign else x
         given = {} if noise is None else {"noise": noise.to(x).expand(len(x), -1)}
-        restored = self._run(padded, given)[..., : self.spec.scale * height, : self.spec.scale * width]
+        restored = self.run(padded, **given)[..., : self.spec.scale * height, : self.spec.scale * width]
         expected = (x.shape[0], self.spec.out_channels, self.spec.scale * height, self.spec.scale * width)
         if restored.shape != expected:
             raise ValueError(
@@ -94,10 +94,15 @@ class Network:
             )
         return restored
 
-    def _run(self, x: Tensor, given: dict[str, Tensor]) -> Tensor:
+    def run(self, x: Tensor, *inputs: Tensor, **given: Tensor) -> Tensor:
+        """What the model makes of its inputs as they are, in the type of the computation.
+
+        Raises:
+            FloatingPointError: it is not finite, in half precision only where `strict`.
+        """
         if self.dtype != self.full:
             with torch.autocast(self.device.type, self.dtype):
-                restored = first(self.model(x, **given)).to(self.full)
+                restored = first(self.model(x, *inputs, **given)).to(self.full)
             if restored.isfinite().all():
                 return restored
             if self.strict:
@@ -106,7 +111,7 @@ class Network:
                 warnings.warn(f"the model overflows in {self.dtype}; such tiles are computed in float32", stacklevel=2)
             self.overflowed = True
         with without_autocast(x):
-            restored = first(self.model(x, **given)).to(self.full)
+            restored = first(self.model(x, *inputs, **given)).to(self.full)
         if not restored.isfinite().all():
             raise FloatingPointError(f"the model gives NaN or Inf in {self.full}; its weights, if it has any, are damaged")
         return restored
@@ -137,7 +142,7 @@ def make_network(
     Raises:
         ValueError: the device is not there, the type is unknown, the model takes no prompt or not the image's channels.
     """
-    inner = _unbound(model)
+    inner = unbound(model)
     own = getattr(model, "spec", getattr(inner, "spec", None))
     own = own if isinstance(own, NetSpec) else None
     entry = inner.forward if isinstance(inner, nn.Module) else model
@@ -148,7 +153,7 @@ def make_network(
     network = Network(model, spec or own or NetSpec(), place, choose_dtype(dtype), strict, foreign)
     if isinstance(inner, nn.Module):
         ready = placed(inner, place, network.full)
-        network.model = _bound(ready, model, place, network.full) if isinstance(model, partial) else ready
+        network.model = bound(ready, model, place, network.full) if isinstance(model, partial) else ready
     if prompt is not None:
         network.model = partial(network.model, prompt=prompt)  # type: ignore[call-arg]
     if spec is None and foreign:
@@ -159,12 +164,12 @@ def make_network(
     return network
 
 
-def _unbound(model: Callable[..., Any]) -> Callable[..., Any]:
+def unbound(model: Callable[..., Any]) -> Callable[..., Any]:
     """The model without the further arguments that a `functools.partial` gives it."""
     return model.func if isinstance(model, partial) else model
 
 
-def _bound(module: nn.Module, model: partial[Any], device: torch.device, dtype: torch.dtype) -> partial[Any]:
+def bound(module: nn.Module, model: partial[Any], device: torch.device, dtype: torch.dtype) -> partial[Any]:
     """A module with the further arguments of a model; those that are networks or tensors are put where it is."""
 
     def beside(value: Any) -> Any:

@@ -35,11 +35,16 @@ class Chain(Degradation):
 
 
 def record(degradation: Degradation) -> dict[str, Any]:
-    """A degradation as plain data for JSON: its class's name under "kind", and its parameters."""
-    return {"kind": type(degradation).__name__} | {
-        field.name: _plain(getattr(degradation, field.name))
-        for field in fields(degradation)  # type: ignore[arg-type]
-    }
+    """A degradation as plain data for JSON: its class's name under "kind", and its parameters.
+
+    Raises:
+        TypeError: a parameter is called kind, which would take the place of the class's name.
+    """
+    name = type(degradation).__name__
+    names = [field.name for field in fields(degradation)]  # type: ignore[arg-type]
+    if "kind" in names:
+        raise TypeError(f"{name} has a field 'kind', under which its record keeps the class's name; call the field otherwise")
+    return {"kind": name} | {field: _plain(getattr(degradation, field)) for field in names}
 
 
 def rebuild(data: Mapping[str, Any], kinds: Mapping[str, type[Degradation]] | None = None) -> Degradation:
@@ -50,8 +55,10 @@ def rebuild(data: Mapping[str, Any], kinds: Mapping[str, type[Degradation]] | No
         kinds: the classes that may be named; None for all of the library, `DEGRADATIONS`.
 
     Raises:
-        ValueError: the kind is unknown, or its parameters are others.
+        ValueError: it is no record, the kind is unknown, or its parameters are others.
     """
+    if not isinstance(data, Mapping):
+        raise ValueError(f"expected a record, a mapping with the class's name under 'kind', got {type(data).__name__}")
     if kinds is None:
         from restoralib.degradations import DEGRADATIONS
 

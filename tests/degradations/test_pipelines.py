@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -16,7 +17,9 @@ from restoralib.degradations import (
     BlurDecimate,
     BSRGANDegradation,
     CameraNoise,
+    Chain,
     CorrelatedNoise,
+    Degradation,
     DiffJPEG,
     Downsample,
     GaussianBlur,
@@ -61,6 +64,26 @@ def test_records_rebuild_the_pair(kind):
         assert again == degradation == kind.draw(generator(seed))
         assert torch.equal(again(image), degradation(image))
     assert len({kind.draw(generator(seed)) for seed in range(20)}) == 20
+
+
+def test_records_refuse_a_field_that_would_hide_the_class():
+    @dataclass(frozen=True)
+    class Shade(Degradation):
+        kind: str = "soft"
+
+        def __call__(self, image):
+            return image
+
+        @classmethod
+        def draw(cls, generator):
+            return cls()
+
+    with pytest.raises(TypeError, match="Shade has a field 'kind'"):
+        record(Shade())
+    with pytest.raises(TypeError, match="Shade has a field 'kind'"):
+        record(Chain((Shade(),)))
+    with pytest.raises(ValueError, match=r"expected a record, a mapping .* got list"):
+        rebuild([1])
 
 
 @pytest.mark.parametrize("kind", PIPELINES)

@@ -156,6 +156,10 @@ class Benchmark(Sequence[Pair]):
         if self.adapt is not None:
             degraded, clean = self.adapt(degraded, clean)
         if clean is not None and self.scale > 1:
+            if min(clean.shape[1:]) < self.scale:
+                raise DatasetError(
+                    f"{entry.sources[-1].path} has {tuple(clean.shape[1:])} pixels, less than the scale {self.scale}"
+                )
             clean = cut_to_scale(clean, self.scale, degraded)
         if degraded is not None and clean is not None:
             wanted = tuple(side * self.scale for side in degraded.shape[1:])

@@ -244,13 +244,13 @@ def _partner(root: Path, pattern: str, present: Files, key: str, other: Path) ->
 
 
 def unnamed(entries: Sequence[Entry], names: Collection[str]) -> list[Problem]:
-    """The known names that no entry has; nothing where most are lacking, for then the files carry other names."""
+    """The known names that no entry has; nothing where most entries have other names, for then the whole set's files may."""
     present = {entry.name: entry.sources[0].path for entry in entries}
-    missing = [name for name in names if name not in present]
-    if len(missing) * 2 > len(names) or not present:
+    known = [name for name in names if name in present]
+    if len(known) * 2 <= len(present):
         return []
-    known, file = next(iter(present.items()))
-    return [Problem(file.with_name(file.name.replace(known, name)), "is missing") for name in missing]
+    file = present[known[0]]
+    return [Problem(file.with_name(file.name.replace(known[0], name)), "is missing") for name in names if name not in present]
 
 
 def natural(text: str) -> tuple[tuple[int, int | str], ...]:

@@ -154,6 +154,21 @@ def test_known_names_are_missed_one_by_one(make):
     assert str(problems[1]) == f"{root} holds 4 pairs of set5 (test), papers count 5"
 
 
+def test_known_names_are_missed_where_most_of_them_are(make):
+    root = make("HR/baby.png", "HR/head.png")
+    *missing, count = open_benchmark("set5", root).problems
+    assert [problem.file for problem in missing] == [root / f"HR/{name}.png" for name in ("bird", "butterfly", "woman")]
+    assert str(count) == f"{root} holds 2 pairs of set5 (test), papers count 5"
+    root = make("all/baby.png", "all/mine.png", "all/yours.png")
+    assert [problem.file for problem in open_benchmark("set5", root / "all").problems] == [root / "all"]
+
+
+def test_an_image_below_the_scale_is_named(make):
+    root = make("small.png", size=(1, 3))
+    with pytest.raises(DatasetError, match=r"small\.png has \(3, 1\) pixels, less than the scale 2"):
+        open_benchmark("folder", root, scale=2)["small"]
+
+
 def test_known_names_are_let_be_where_files_have_others(make):
     root = make(*(f"image_SRF_2/img_00{number}_SRF_2_{side}.png" for number in range(1, 6) for side in ("HR", "LR")))
     assert open_benchmark("set5", root, scale=2).problems == ()

@@ -1,4 +1,4 @@
-"""Tiny made-up data sets, and the real ones where RESTORALIB_EVAL names the folder that holds them."""
+"""Tiny made-up data sets, and the real ones of ../shared/data/eval, or where RESTORALIB_EVAL_DATA says."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def make(tmp_path):
 @pytest.fixture
 def real():
     """The folder with Set5, Set14, CBSD68 and paired folders."""
-    folder = os.environ.get("RESTORALIB_EVAL")
-    if not folder:
-        pytest.skip("RESTORALIB_EVAL names no folder of evaluation images")
-    return Path(folder)
+    folder = Path(os.environ.get("RESTORALIB_EVAL_DATA") or Path(__file__).parents[3] / "shared" / "data" / "eval")
+    if not (folder / "Set5").is_dir():
+        pytest.skip(f"needs the sets of {folder}; RESTORALIB_EVAL_DATA names another folder")
+    return folder

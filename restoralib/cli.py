@@ -330,6 +330,24 @@ def check_options(model: Callable[..., Any], device: str, tile: str | int | tupl
         choose_tile((1, 1), tile, spec, chosen, 1)
 
 
+def check_diffusion(model: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Raise ValueError where the options of a diffusion do not fit the model."""
+    from restoralib.restoration.diffusion import diffusion_restorer
+
+    names = ("sampler", "steps", "guidance", "operator", "sigma", "scale")
+    diffusion_restorer(model, **{name: options[name] for name in names})
+
+
+def read_mask(file: Path, operator: str | None) -> Callable[..., Any]:
+    """The operator of holes that are black in an image."""
+    from restoralib.diffusion import inpainting
+    from restoralib.images import read_image
+
+    if operator not in (None, "inpaint"):
+        raise ValueError(f"--mask is an operator of its own; leave --operator {operator} out")
+    return inpainting((read_image(file).color.mean(0) >= 0.5).double())
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder where there is none, and check that it takes files."""
     try:
@@ -442,6 +460,17 @@ def restore(
     overlap: Annotated[int | None, typer.Option(min=0, help="Pixels that tiles share at least.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Tiles in a call.")] = 1,
     seed: Annotated[int | None, typer.Option(help="Of a model that draws random numbers.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Of a diffusion: posterior, ddim, sde, ode …")] = None,
+    steps: Annotated[int | None, typer.Option(help="Of a diffusion.", show_default="as its authors")] = None,
+    guidance: Annotated[
+        str | None, typer.Option(help="Method for an unconditional diffusion: ddrm, ddnm+, dps, diffpir …")
+    ] = None,
+    operator: Annotated[str | None, typer.Option(help="What degraded the image, for --guidance: denoise, sr2, sr4 …")] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="Image of the holes to fill, black where there is one, as --operator.")
+    ] = None,
+    sigma: Annotated[float, typer.Option(min=0, help="Noise in the image for --guidance, of 255.")] = 0.0,
+    scale: Annotated[int | None, typer.Option(min=1, help="Enlarge before a diffusion by this.")] = None,
     alpha: Annotated[
         Literal["resize", "model", "drop"],
         typer.Option(help="Carry transparency by interpolation, restore it, or leave it out."),
@@ -477,12 +506,15 @@ def restore(
         todo = [job for job in allowed if job not in skipped]
         options: dict[str, Any] = {"device": device, "dtype": dtype, "tile": parse_tile(tile), "exact": exact}
         options |= {"ensemble": ensemble, "overlap": overlap, "batch": batch, "seed": seed, "alpha": alpha}
+        options |= {"sampler": sampler, "steps": steps, "guidance": guidance, "sigma": sigma / 255, "scale": scale}
+        options["operator"] = read_mask(mask, operator) if mask else operator
         if max_pixels is not None:
             options["max_pixels"] = max_pixels
         given = parse_settings(settings)
         chosen = choose_model(model, given) if jobs else None
         if chosen:
             check_options(chosen, device, options["tile"])
+            check_diffusion(chosen, options)
         if todo:
             make_folder(folder)
     except (ValueError, TypeError, OSError) as error:
@@ -693,7 +725,7 @@ def models(
     # Two lines a model, since licences and addresses are too long for the columns of a terminal.
     width = max(len(entry.name) for entry in entries)
     for entry in entries:
-        name, tasks = f"[bold]{entry.name:<{width}}[/bold]", ", ".join(entry.tasks) or "no task"
+        name, tasks = f"[bold]{entry.name:<{width}}[/bold]", ", ".join(entry.tasks) or f"({entry.role})"
         cost = "" if entry.multiply_adds is None else f"  {in_billions(entry.multiply_adds):>7} GMACs"
         numbers = f"x{entry.scale}  {entry.parameters:>11,} parameters{cost}"
         screen.print(f"{name}  {numbers}  {tasks}", highlight=False, soft_wrap=True)

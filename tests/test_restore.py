@@ -584,6 +584,8 @@ def test_published_weights_that_are_not_bundled_are_named():
     for name in ("none.pth", "none.pth.tar"):
         with pytest.raises(FileNotFoundError, match=rf"{name}.*there is no such file"):
             restore(torch.rand(3, 9, 9), name)
+    with pytest.raises(ValueError, match="none were published: it has to be trained"):
+        restore(torch.rand(3, 8, 8), "fsrcnn_s_x2")
 
 
 @pytest.mark.parametrize("archive", [True, False])

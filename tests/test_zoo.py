@@ -238,3 +238,11 @@ def test_the_packages_own_weights_load_and_are_what_the_manifest_says(name):
     with torch.inference_mode():
         output = net(torch.full((1, net.spec.in_channels, 16, 16), 0.5))
     assert (output - 0.5).abs().max() < 0.1, "a grey image should stay grey"
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [("nafnet_sidd_width32", "restorer"), ("adm_imagenet64", "denoiser"), ("esrgan_discriminator_128", "discriminator")],
+)
+def test_info_tells_what_a_network_is_for(name, role):
+    assert model_info(name).role == role

@@ -47,5 +47,7 @@ def find_model(model: str | os.PathLike[str] | Callable[..., Any]) -> Callable[.
         )
     info = model_info(name)
     if not info.bundled:
+        if info.weights_license == "NONE":
+            raise ValueError(f"no weights of {name} are bundled, and none were published: it has to be trained")
         raise ValueError(f"no weights of {name} are bundled; get them from {info.weights} and pass the file's path as model")
     return load_bundled(name)

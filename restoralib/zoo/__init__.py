@@ -17,7 +17,8 @@ from typing import Any
 
 from torch import nn
 
-from restoralib.archs import VARIANTS, Variant
+from restoralib.archs import VARIANTS, NetSpec, Variant
+from restoralib.archs.spec import Role
 from restoralib.checkpoints import (
     DamagedCheckpoint,
     UnknownCheckpoint,
@@ -53,6 +54,7 @@ class ModelInfo:
         cls: name of the network's class in `restoralib.archs`.
         config: the constructor's arguments.
         tasks: restoration tasks of the weights.
+        role: what the network is for: "restorer", "denoiser" (one step of a diffusion), "discriminator" or "part".
         scale: output pixels for each input pixel, along each axis.
         parameters: their number.
         multiply_adds: for an input of 256x256, or of its only size, as torch's flop counter counts them; None where that
@@ -71,6 +73,7 @@ class ModelInfo:
     cls: str
     config: dict[str, Any]
     tasks: tuple[str, ...]
+    role: Role
     scale: int
     parameters: int
     multiply_adds: int | None
@@ -120,13 +123,14 @@ def model_info(name: str) -> ModelInfo:
         ValueError: the name is unknown; the error lists its neighbours.
     """
     variant, offer = _find(name), _offer(name)
-    scale, parameters = _measure(variant.cls, json.dumps(dict(variant.config)))  # type: ignore[arg-type]
+    spec, parameters = _measure(variant.cls, json.dumps(dict(variant.config)))  # type: ignore[arg-type]
     return ModelInfo(
         name=name,
         cls=variant.cls.__name__,
         config=dict(variant.config),
         tasks=variant.tasks,
-        scale=scale,
+        role=spec.role,
+        scale=spec.scale,
         parameters=parameters,
         multiply_adds=multiply_adds(name),
         code_license=offer.code_license,
@@ -209,10 +213,10 @@ def _offer(name: str) -> Published:
 
 
 @functools.cache
-def _measure(cls: type[nn.Module], config: str) -> tuple[int, int]:
-    """Scale and number of parameters of a network; its arguments come as JSON, so that models which share them cost once."""
+def _measure(cls: type[nn.Module], config: str) -> tuple[NetSpec, int]:
+    """Spec and number of parameters of a network; its arguments come as JSON, so that models which share them cost once."""
     net = skeleton(cls, json.loads(config))
-    return net.spec.scale, sum(parameter.numel() for parameter in net.parameters())  # type: ignore[union-attr, return-value]
+    return net.spec, sum(parameter.numel() for parameter in net.parameters())  # type: ignore[return-value]
 
 
 def _notice(name: str, offer: Published) -> str | None:

@@ -56,6 +56,7 @@ from restoralib.archs.msrresnet import MSRResNet
 from restoralib.archs.nafnet import Baseline, BaselineLocal, NAFNet, NAFNetLocal, PlainNet
 from restoralib.archs.palette import PaletteUNet
 from restoralib.archs.prenet import PRN, PReNet, PReNet_r, PRN_r
+from restoralib.archs.prompted import PromptedNAFNet, PromptedUNet
 from restoralib.archs.promptir import PromptIR
 from restoralib.archs.rcan import RCAN
 from restoralib.archs.refusion import ConditionalNAFNet
@@ -110,6 +111,8 @@ __all__ = [
     "PaletteUNet",
     "PlainNet",
     "PromptIR",
+    "PromptedNAFNet",
+    "PromptedUNet",
     "RRDBNet",
     "RelightNet",
     "Restormer",

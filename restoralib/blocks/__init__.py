@@ -1,6 +1,8 @@
 """Building blocks that networks share; each can be imported and used alone."""
 
 from restoralib.blocks.channel_attention import SCA, CALayer, ChannelAttention
+from restoralib.blocks.cross_attention import CrossAttention
+from restoralib.blocks.degradation_prompt import DEGRADATIONS, DegradationPrompt, DegradationTable
 from restoralib.blocks.embedding import FourierEmbedding, SinusoidalMLP, TimeEmbedding, sinusoidal_embedding, times_of
 from restoralib.blocks.gates import SimpleGate
 from restoralib.blocks.linear_attention import (
@@ -11,6 +13,7 @@ from restoralib.blocks.linear_attention import (
     update_linear_state,
 )
 from restoralib.blocks.mean_shift import MeanShift
+from restoralib.blocks.modulation import FeatureModulation
 from restoralib.blocks.naf import NAFBlock
 from restoralib.blocks.norm import BiasFreeLayerNorm, GainLayerNorm, LayerNorm2d, WithBiasLayerNorm
 from restoralib.blocks.pixel_attention import AttentionBlock, pixel_attention
@@ -39,6 +42,7 @@ from restoralib.blocks.window_attention import (
 )
 
 __all__ = [
+    "DEGRADATIONS",
     "DGFN",
     "DMTA",
     "GDFN",
@@ -51,6 +55,10 @@ __all__ = [
     "CALayer",
     "ChannelAttention",
     "ChannelGram",
+    "CrossAttention",
+    "DegradationPrompt",
+    "DegradationTable",
+    "FeatureModulation",
     "FourierEmbedding",
     "GainLayerNorm",
     "GlobalMean",

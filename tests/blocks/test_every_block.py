@@ -32,6 +32,10 @@ def times(height: int, width: int) -> Tensor:
     return torch.rand(height * width)
 
 
+def vectors(height: int, width: int) -> Tensor:
+    return torch.randn(height * width, 8)
+
+
 @dataclass(frozen=True)
 class Case:
     build: Callable[[], nn.Module]
@@ -54,6 +58,30 @@ class WithPrior(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block(x, self.prior)
+
+
+class WithVectors(nn.Module):
+    """A block that takes vectors beside the image, here learned ones."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+        self.vectors = nn.Parameter(torch.empty(1, 3, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(x, self.vectors)
+
+
+class WithTable(nn.Module):
+    """A block that takes an embedding from a table."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+        self.table = blocks.DegradationTable(6, ["noise", "blur"])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(x, self.table(["noise", "blur"]))
 
 
 class WithTime(nn.Module):
@@ -96,6 +124,10 @@ CASES = {
         image(64),
         lambda h, w: (2, 32, h, w),
     ),
+    "FeatureModulation": same(lambda: WithVectors(blocks.FeatureModulation(8, 6))),
+    "CrossAttention": same(lambda: WithVectors(blocks.CrossAttention(8, 6, heads=2))),
+    "DegradationTable": same(lambda: WithTable(blocks.FeatureModulation(8, 6))),
+    "DegradationPrompt": Case(lambda: blocks.DegradationPrompt(8, 6), vectors, lambda h, w: (h * w, 6)),
     "GainLayerNorm": same(lambda: blocks.GainLayerNorm(8)),
     "NearestUpsample": Case(lambda: blocks.NearestUpsample(8, 6), image(8), lambda h, w: (2, 6, 2 * h, 2 * w)),
     "HalvingDownsample": Case(lambda: blocks.HalvingDownsample(8, 6), image(8, 2), lambda h, w: (2, 6, h, w)),
@@ -191,7 +223,7 @@ def test_copies_and_pickles_give_the_same(case):
         assert torch.equal(first(twin(x)), first(block(x)))
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.input not in (tokens, windows, times)])
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.input not in (tokens, windows, times, vectors)])
 def test_channels_last_gives_the_same(name):
     case = CASES[name]
     block, x = built(case), case.input(5, 7)

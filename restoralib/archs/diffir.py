@@ -273,7 +273,7 @@ class PriorDiffusion(nn.Module):
             if vectors is not None and tuple(vectors.shape) not in ((1, _PRIOR), (len(image), _PRIOR)):
                 shapes = f"({len(image)}, {_PRIOR}) or (1, {_PRIOR})"
                 raise ValueError(f"{name} should be of shape {shapes}, got {tuple(vectors.shape)}")
-        condition = self.condition(_unshuffle(pad_to_multiple(image, self.multiple), self.unshuffle))
+        condition = self.condition_of(image)
         x = torch.randn_like(condition, dtype=image.dtype) if noise is None else noise.expand(len(image), _PRIOR)
         if prior is not None:
             x = self.sqrt_alphas_cumprod[-1] * prior + self.sqrt_one_minus_alphas_cumprod[-1] * x
@@ -281,6 +281,10 @@ class PriorDiffusion(nn.Module):
             lambda x, time: self.model(x, time, condition), x, self.posterior_mean_coef1, self.posterior_mean_coef2
         )
         return Trajectory(condition, steps)
+
+    def condition_of(self, image: Tensor) -> Tensor:
+        """What CPEN says of degraded images, (b, 256)."""
+        return self.condition(_unshuffle(pad_to_multiple(image, self.multiple), self.unshuffle))
 
 
 def _schedule(betas: Tensor) -> dict[str, Tensor]:

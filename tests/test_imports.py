@@ -24,3 +24,18 @@ def test_other_names_are_not():
 def test_a_plain_import_brings_no_torch():
     code = "import sys, restoralib; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_outlines_of_networks_do_not_wake_the_compiler():
+    """`models` and `load_model` outline networks without values; some operations of torch import its compiler there: seconds."""
+    code = (
+        "import sys\n"
+        "from restoralib.archs import VARIANTS\n"
+        "from restoralib.checkpoints import skeleton\n"
+        "for variant in {v.cls: v for v in VARIANTS.values()}.values():\n"
+        "    skeleton(variant.cls, dict(variant.config))\n"
+        "    if 'torch._dynamo' in sys.modules:\n"
+        "        sys.exit(f'{variant.cls.__name__} does')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

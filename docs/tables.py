@@ -24,7 +24,8 @@ def model_table() -> str:
         info = model_info(name)
         cost = "" if info.multiply_adds is None else in_billions(info.multiply_adds)
         numbers = (info.scale, f"{info.parameters:,}", cost)
-        rows.append((f"`{name}`", ", ".join(info.tasks) or f"({info.role})", *numbers, info.code_license, info.weights_license, info.weights))
+        tasks = ", ".join(info.tasks) or f"({info.role})"
+        rows.append((f"`{name}`", tasks, *numbers, info.code_license, info.weights_license, info.weights))
     return table(("model", "tasks", "scale", "parameters", "GMACs", "code", "weights", "weights come from"), *rows)
 
 

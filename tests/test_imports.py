@@ -27,7 +27,7 @@ def test_a_plain_import_brings_no_torch():
 
 
 def test_outlines_of_networks_do_not_wake_the_compiler():
-    """`models` and `load_model` outline networks without values; some operations of torch import its compiler there: seconds."""
+    """`models` and `load_model` outline networks without values; some operations of torch import its compiler for that."""
     code = (
         "import sys\n"
         "from restoralib.archs import VARIANTS\n"

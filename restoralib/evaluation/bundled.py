@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from restoralib.evaluation.run import evaluate
-from restoralib.restoration.door import Model
+from restoralib.restoration.models import Model
 
 
 @dataclass(frozen=True)

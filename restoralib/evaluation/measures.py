@@ -119,7 +119,11 @@ def _compare(restored: Tensor, target: Tensor | None, protocol: Protocol, scale:
     protocol = replace(protocol, luma=(protocol.luma or "float") if luma else None)
     sides = protocol.prepare(restored, target, scale=scale)
     functions = {"psnr": psnr, "ssim": SSIM[protocol.ssim], "psnr_b": psnr_b, "ms_ssim": ms_ssim}
-    return functions[stem](*sides).item()
+    try:
+        return functions[stem](*sides).item()
+    except ValueError as error:
+        border = (restored.shape[-1] - sides[0].shape[-1]) // 2
+        raise ValueError(f"{error}; {protocol.name} leaves out a border of {border} pixels" if border else str(error)) from None
 
 
 def _whole(image: Tensor, protocol: Protocol) -> Tensor:

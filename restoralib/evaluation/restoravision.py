@@ -19,8 +19,7 @@ from restoralib.evaluation.records import safe_name
 from restoralib.evaluation.report import best, shown
 from restoralib.evaluation.results import Evaluation
 from restoralib.evaluation.run import PLAIN, evaluate, open_path
-from restoralib.restoration.door import Model
-from restoralib.restoration.models import find_model
+from restoralib.restoration.models import Model, find_model
 
 SCALE = 4
 

@@ -27,8 +27,7 @@ from restoralib.images import Picture
 from restoralib.metrics import Protocol, get_protocol, luma_8_bits
 from restoralib.ops.resize import resize
 from restoralib.restoration import Cancelled, restore
-from restoralib.restoration.door import Model
-from restoralib.restoration.models import find_model
+from restoralib.restoration.models import Model, find_model
 from restoralib.restoration.network import choose_device
 from restoralib.restoration.plan import TileSize
 
@@ -312,7 +311,7 @@ def _open(data: Data, scale: int | None) -> _Source:
         data.scale,
         data.protocol,
         tuple(Failure(str(problem.file), problem.reason) for problem in others if not problem.file.is_dir()),
-        tuple(str(problem) for problem in others if problem.file.is_dir()),
+        tuple(f"{problem}; the means are not those of the papers' set" for problem in others if problem.file.is_dir()),
         makes=all(entry.degraded is None for entry in data.entries),
     )
 
@@ -465,7 +464,7 @@ def _check_pair(pair: Pair) -> None:
     for side, image in (("degraded", pair.degraded), ("clean", pair.clean)):
         if image is None:
             continue
-        if image.ndim != 3 or image.shape[0] not in (1, 3):
+        if image.ndim != 3 or image.shape[0] not in (1, 3) or not image.numel():
             raise ValueError(f"the {side} image should be (3, h, w) or (1, h, w), got {tuple(image.shape)}")
         if not image.isfinite().all():
             raise ValueError(f"the {side} image holds NaN or Inf; mend the file or leave it out")

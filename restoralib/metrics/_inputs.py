@@ -26,6 +26,12 @@ def check_image(image: Tensor, crop: int = 0) -> Tensor:
     return image[..., crop : height - crop, crop : width - crop].to(precision(image))
 
 
+def told_size(image: Tensor, crop: int) -> str:
+    """Height and width for a message, with the crop where there was one."""
+    height, width = image.shape[-2:]
+    return f"{height}x{width}" + (f" after a crop of {crop}" if crop else "")
+
+
 def check_shapes(image: Tensor, target: Tensor) -> None:
     """Refuse images of different shapes, with what to do about it."""
     if image.shape == target.shape and image.ndim == 4:

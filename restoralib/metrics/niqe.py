@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restoralib.metrics._inputs import check_image, check_range
+from restoralib.metrics._inputs import check_image, check_range, told_size
 from restoralib.metrics._published import read_published
 from restoralib.metrics._window import constant, gaussian, slide
 from restoralib.metrics.fid import Moments
@@ -192,8 +192,7 @@ def niqe(image: Tensor, *, model: NiqeModel | None = None, luma: Luma = "matlab"
     model = model or NiqeModel.published()
     block = model.block
     if (image.shape[-2] // block) * (image.shape[-1] // block) < 2:
-        size = f"{image.shape[-2]}x{image.shape[-1]} after a crop of {crop}"
-        raise ValueError(f"NIQE needs two whole blocks of {block}x{block} pixels, got {size}")
+        raise ValueError(f"NIQE needs two whole blocks of {block}x{block} pixels, got {told_size(image, crop)}")
     return torch.stack([_distance(single[None], model, luma) for single in image])
 
 

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from restoralib.metrics._inputs import check_pair
+from restoralib.metrics._inputs import check_pair, told_size
 
 
 def psnr(image: Tensor, target: Tensor, *, data_range: float = 1.0, crop: int = 0, eps: float = 0.0) -> Tensor:
@@ -59,9 +59,7 @@ def psnr_b(image: Tensor, target: Tensor, *, data_range: float = 1.0, crop: int 
     image, target = check_pair(image, target, crop, data_range)
     height, width = image.shape[-2:]
     if min(height, width) < 2 * block:
-        raise ValueError(
-            f"PSNR-B needs two blocks of {block} pixels along each side, got {height}x{width} after a crop of {crop}"
-        )
+        raise ValueError(f"PSNR-B needs two blocks of {block} pixels along each side, got {told_size(image, crop)}")
     image, target = image / data_range, target / data_range
     columns = image.diff(dim=-1).square().sum(-2)  # of the steps from column to column
     rows = image.diff(dim=-2).square().sum(-1)

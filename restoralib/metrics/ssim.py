@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restoralib.metrics._inputs import check_pair
+from restoralib.metrics._inputs import check_pair, told_size
 from restoralib.metrics._window import constant, gaussian, slide, uniform
 
 Border = Literal["valid", "replicate", "reflect"]
@@ -47,9 +47,8 @@ def similarity_maps(
 
 
 def _check_size(image: Tensor, smallest: int, name: str, crop: int) -> None:
-    height, width = image.shape[-2:]
-    if min(height, width) < smallest:
-        raise ValueError(f"{name} needs {smallest}x{smallest} pixels, got {height}x{width} after a crop of {crop}")
+    if min(image.shape[-2:]) < smallest:
+        raise ValueError(f"{name} needs {smallest}x{smallest} pixels, got {told_size(image, crop)}")
 
 
 def ssim(

@@ -76,7 +76,8 @@ def restore(
             `restoralib.images.Picture`. Arrays and tensors are RGB or grey, alpha last, uint8, uint16, bool, or floating point
             in [0, 1]. A path gives a PIL image, or an array where Pillow has no such image (16-bit and floating-point colour).
         model: a task such as "denoise" or "sr4", a name of `list_models()`, the path of a checkpoint, a module, or a callable
-            from (b, c, h, w) to (b, c, s h, s w); a `DiffusionModel` or `DiffusionRestorer` for a diffusion of one's own. To restore many images, load a model once and pass it.
+            from (b, c, h, w) to (b, c, s h, s w); a `DiffusionModel` or `DiffusionRestorer` for a diffusion
+            of one's own. To restore many images, load a model once and pass it.
         prompt: a wish in words, for models that take one.
         device: "auto" is CUDA, MPS or the CPU, whichever is there first; for a callable that is no module, the image's own.
         dtype: of the computation. "auto" is float32; "bfloat16" and "float16" run by autocast, and a tile that overflows is

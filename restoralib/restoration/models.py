@@ -14,7 +14,10 @@ from restoralib.zoo import TASKS, list_models, load_bundled, model_info
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")  # torch.save's files are named .pth.tar, too
 
 
-def find_model(model: str | os.PathLike[str] | Callable[..., Any]) -> Callable[..., Any]:
+Model = str | os.PathLike[str] | Callable[..., Any]
+
+
+def find_model(model: Model) -> Callable[..., Any]:
     """The model behind a task, a name of the zoo or a checkpoint's path; a module or callable is itself.
 
     Raises:

@@ -252,6 +252,17 @@ def test_layouts_are_opened_by_their_names(tmp_path):
         evaluate("bicubic", f"st5:{tmp_path}", scale=2)
 
 
+def test_images_that_a_set_lacks_are_failures_and_a_note_says_that_it_is_not_whole(run, tmp_path):
+    for seed, name in enumerate(("baby", "head")):
+        save(picture(seed), tmp_path / "HR" / f"{name}.png")
+    found = evaluate("bicubic", f"set5:{tmp_path}", scale=2)
+    assert [Path(failure.name).name for failure in found.failures] == ["bird.png", "butterfly.png", "woman.png"]
+    words = "holds 2 pairs of set5 (test), papers count 5; the means are not those of the papers' set"
+    assert found.notes[0].endswith(words) and "3 of 5 images" in found.notes[1]
+    result = run("-m", "bicubic", "-d", f"set5:{tmp_path}", "--scale", 2)
+    assert result.exit_code == 1 and "woman.png: is missing" in result.output and words in result.output
+
+
 def test_without_truth_only_measures_without_a_target_are_taken():
     pair = Pair("real", picture(0, 200, 200), None)
     found = evaluate("identity", [pair], metrics=["psnr", "niqe"])
@@ -306,6 +317,10 @@ def test_an_image_smaller_than_the_window_is_listed_with_the_measure_that_failed
     (failure,) = found.failures
     assert (failure.name, failure.metric) == ("tiny", "ssim") and "11x11" in failure.reason
     assert "ssim: the mean is over 1 of 2 images" in found.notes
+    (failure,) = evaluate("bicubic", {"tiny": picture(0, 12, 30)}, scale=2).failures
+    assert failure.reason == (
+        "SSIM with a window of 11 pixels needs 11x11 pixels, got 8x26; classic-luma leaves out a border of 2 pixels"
+    )
 
 
 def test_bad_pairs_are_listed_with_their_reasons():
@@ -317,6 +332,7 @@ def test_bad_pairs_are_listed_with_their_reasons():
         "nan": (Pair("nan", nan, good), "the degraded image holds NaN"),
         "range": (Pair("range", good, good * 255), r"should lie in \[0, 1\]"),
         "shape": (Pair("shape", good[0], good), "should be"),
+        "empty": (Pair("empty", good, good[:, :0]), "the clean image should be .* got"),
         "good": (Pair("good", good, good), None),
     }
     found = evaluate("identity", [pair for pair, _ in pairs.values()])
@@ -324,7 +340,7 @@ def test_bad_pairs_are_listed_with_their_reasons():
     for failure in found.failures:
         with pytest.raises(ValueError, match=pairs[failure.name][1]):
             raise ValueError(failure.reason)
-    assert len(found.failures) == 5
+    assert len(found.failures) == 6
 
 
 def test_a_model_that_gives_nan_fails_image_by_image():

@@ -68,7 +68,7 @@ def test_images_that_cannot_be_judged_are_nan_or_named():
     spoiled[0, 0, 0, 0] = math.nan
     values = niqe(torch.cat([image, spoiled, torch.full_like(image, 0.5)]))
     assert values.isnan().tolist() == [False, True, True]
-    with pytest.raises(ValueError, match=r"two whole blocks of 96x96 pixels, got 191x191 after a crop of 0"):
+    with pytest.raises(ValueError, match=r"two whole blocks of 96x96 pixels, got 191x191$"):
         niqe(image[..., 1:, 1:])
     with pytest.raises(ValueError, match="after a crop of 1"):
         niqe(image, crop=1)

@@ -2,4 +2,5 @@
 
 from restoralib.evaluation.bundled import main
 
-main()
+if __name__ == "__main__":
+    main()

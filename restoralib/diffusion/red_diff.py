@@ -53,8 +53,8 @@ def red_diff(
     if torch.is_inference_mode_enabled():
         raise RuntimeError("red_diff differentiates the operator; use torch.no_grad() instead of inference_mode()")
     draw = noise_source(noise)
-    mu = (measurement.operator.pinv(measurement.y) if start is None else start).detach().clone().requires_grad_()
-    adam = torch.optim.Adam([mu], lr=rate, betas=(0.9, 0.99))
+    mu = (measurement.operator.pinv(measurement.y) if start is None else start).detach()
+    first, second, number = torch.zeros_like(mu), torch.zeros_like(mu), 0
     for t in descending(times).unbind():
         a, _, s = process.at(t, mu)
         if not bool((s > 0).all()):
@@ -64,9 +64,13 @@ def red_diff(
             x_t = process.marginal(mu, t, eps)
             difference = process.noise(x_t, denoise(x_t, t).x0, t) - eps
         with torch.enable_grad():
-            loss = measurement.residual(mu).square().sum() / 2 + weight * (s / a * difference * mu).sum()
-            mu.grad = torch.autograd.grad(loss, mu)[0]
-        adam.step()
+            image = mu.detach().requires_grad_()
+            loss = measurement.residual(image).square().sum() / 2 + weight * (s / a * difference * image).sum()
+            slope = torch.autograd.grad(loss, image)[0]
+        # Adam (arXiv:1412.6980, algorithm 1) in place of torch.optim's, whose import wakes torch's compiler: seconds.
+        number += 1
+        first, second = 0.9 * first + 0.1 * slope, 0.99 * second + 0.01 * slope**2
+        mu = mu - rate * first / (1 - 0.9**number) / ((second / (1 - 0.99**number)).sqrt() + 1e-8)
         if callback is not None:
-            callback(mu.detach(), t)
-    return mu.detach()
+            callback(mu, t)
+    return mu

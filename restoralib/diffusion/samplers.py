@@ -13,7 +13,7 @@ from torch import Tensor
 from restoralib.diffusion.bbdm import BBDM
 from restoralib.diffusion.ddbm import DDBM, VEBridge, ddbm_heun
 from restoralib.diffusion.ddpm import DDPM
-from restoralib.diffusion.denoiser import Denoiser
+from restoralib.diffusion.denoiser import Denoised, Denoiser
 from restoralib.diffusion.dpm_solver import dpm_solver_2m
 from restoralib.diffusion.edm import EDM, edm_heun
 from restoralib.diffusion.flow import Flow, flow_heun
@@ -98,11 +98,24 @@ def _stepping(make: Callable[[Problem], Step]) -> Sampler:
     return Sampler(lambda problem, x, times: problem.sample(x, times, make(problem)))
 
 
+_ENDS = {VPSDE: 1e-3, VESDE: 1e-5}
+"""Where sampling stops short of 0, at which the score has no bound."""
+
+
+def _kind(process: Process) -> Any:
+    return VESDE if isinstance(process, VESDE) else VPSDE
+
+
 def _reverse_sde(problem: Problem) -> Step:
     process: Any = problem.process
     if isinstance(process, IRSDE):  # as its code: the noise is subtracted, in the last step too
         return euler_maruyama(process, y=problem.y, noise_scale=-1, last_noise=True)
-    return euler_maruyama(process)
+    noisy, mean, end = euler_maruyama(process), euler_maruyama(process, noise_scale=0), _ENDS[_kind(process)]
+
+    def step(x: Tensor, denoised: Denoised, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
+        return (noisy if r > end else mean)(x, denoised, t, r, noise)  # what is left at the end is the mean, as in their code
+
+    return step
 
 
 def _leave(problem: Problem, noisy: bool) -> Tensor:
@@ -200,14 +213,14 @@ FAMILIES: dict[Any, Family] = {
     ),
     VPSDE: Family(
         lambda process: 1000,
-        lambda process, steps: even(steps, 1.0, 1e-3).tolist(),
+        lambda process, steps: even(steps, 1.0, _ENDS[VPSDE]).tolist(),
         _noise,
         {"sde": _SDE, "ode": _ODE, "posterior": POSTERIOR, "ddim": DDIM},
         False,
     ),
     VESDE: Family(
         lambda process: 1000,
-        lambda process, steps: even(steps, 1.0, 1e-5).tolist(),
+        lambda process, steps: even(steps, 1.0, _ENDS[VESDE]).tolist(),
         _scaled_noise,
         {"sde": _SDE, "ode": _ODE, "posterior": POSTERIOR, "ddim": DDIM},
         False,

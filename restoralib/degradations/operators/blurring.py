@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from restoralib.degradations.filters import PADDINGS, Padding, border_positions, correlate, filter2d
-from restoralib.degradations.operators.operator import LinearOperator, SpectralOperator
+from restoralib.degradations.operators.operator import LinearOperator, SpectralOperator, image_shape
 from restoralib.degradations.operators.separable import SeparableBlurOperator
 
 
@@ -59,7 +59,7 @@ class CircularBlurOperator(SpectralOperator):
     """
 
     def __init__(self, in_shape: Sequence[int], kernel: Tensor, *, convolve: bool = False) -> None:
-        c, h, w = tuple(in_shape)
+        c, h, w = image_shape(in_shape)
         spectrum = _spectrum(kernel, h, w, convolve)
         super().__init__((c, h, w), (c, h, w), spectrum.shape[0] if kernel.ndim == 3 else None, spectrum=spectrum)
         self._tables["half"] = spectrum[..., : w // 2 + 1]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from restoralib.degradations.operators.operator import SpectralOperator
+from restoralib.degradations.operators.operator import SpectralOperator, image_shape
 
 
 class ChannelOperator(SpectralOperator):
@@ -22,7 +22,7 @@ class ChannelOperator(SpectralOperator):
     """
 
     def __init__(self, in_shape: Sequence[int], matrix: Tensor) -> None:
-        shape = tuple(in_shape)
+        shape = image_shape(in_shape)
         if matrix.ndim != 2 or matrix.shape[0] < 1 or matrix.shape[1] != shape[0]:
             raise ValueError(f"expected a matrix (d, {shape[0]}) for images {shape}, got {tuple(matrix.shape)}")
         u, s, vt = torch.linalg.svd(matrix.double(), full_matrices=True)
@@ -67,6 +67,6 @@ class GreyOperator(ChannelOperator):
     """
 
     def __init__(self, in_shape: Sequence[int], weights: Sequence[float] | None = None) -> None:
-        channels = next(iter(in_shape))
+        channels = image_shape(in_shape)[0]
         row = [1 / channels] * channels if weights is None else list(weights)
         super().__init__(in_shape, torch.tensor([row], dtype=torch.float64))

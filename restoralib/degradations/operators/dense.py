@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from restoralib.degradations.operators.operator import SpectralOperator
+from restoralib.degradations.operators.operator import SpectralOperator, image_shape
 
 
 class DenseOperator(SpectralOperator):
@@ -33,6 +33,9 @@ class DenseOperator(SpectralOperator):
         *,
         svd: tuple[Tensor | None, Tensor, Tensor] | None = None,
     ) -> None:
+        if matrix.ndim != 2:
+            raise ValueError(f"expected a matrix (m, n), got {tuple(matrix.shape)}")
+        in_shape = image_shape(in_shape)
         m, n = matrix.shape
         shape = (m,) if out_shape is None else tuple(out_shape)
         if (math.prod(shape), math.prod(in_shape)) != (m, n):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from restoralib.degradations.degradation import seeded
-from restoralib.degradations.operators.operator import SpectralOperator
+from restoralib.degradations.operators.operator import SpectralOperator, image_shape
 
 
 def walsh_hadamard(x: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class HadamardOperator(SpectralOperator):
     """
 
     def __init__(self, in_shape: Sequence[int], ratio: float = 0.5, *, seed: int = 0, order: Tensor | None = None) -> None:
-        c, h, w = tuple(in_shape)
+        c, h, w = image_shape(in_shape)
         n = h * w
         if n & (n - 1):
             raise ValueError(f"expected a power of two of pixels, got {h}x{w}")

@@ -15,6 +15,18 @@ from restoralib.ops.precision import at_least_float32
 Shape = tuple[int, ...]
 
 
+def image_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    """The shape (c, h, w) of an image.
+
+    Raises:
+        ValueError: there are more or fewer sides, or one is nothing.
+    """
+    sides = tuple(shape)
+    if len(sides) != 3 or min(sides) < 1:
+        raise ValueError(f"expected the shape (c, h, w) of an image with at least one pixel, got {sides}")
+    return sides[0], sides[1], sides[2]
+
+
 class LinearOperator(ABC):
     """A linear map of images (b, c, h, w) to measurements.
 
@@ -29,9 +41,7 @@ class LinearOperator(ABC):
     """
 
     def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int], batch: int | None = None, **tables: Tensor) -> None:
-        self.in_shape, self.out_shape, self.batch = tuple(in_shape), tuple(out_shape), batch
-        if len(self.in_shape) != 3 or min(self.in_shape) < 1:
-            raise ValueError(f"expected the shape (c, h, w) of an image with at least one pixel, got {self.in_shape}")
+        self.in_shape, self.out_shape, self.batch = image_shape(in_shape), tuple(out_shape), batch
         self._tables = tables
         self._casts: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
 
@@ -109,9 +119,11 @@ class LinearOperator(ABC):
             TypeError: x or y is not of floating point.
         """
         self._check(y, self.out_shape)
-        weight = torch.as_tensor(rho)
+        weight = rho if isinstance(rho, Tensor) else torch.tensor(rho, dtype=torch.float64)
         if not bool((weight > 0).all()):
             raise ValueError(f"rho should be positive, got {rho}; pinv is its limit at 0")
+        if weight.numel() not in (1, len(y)):
+            raise ValueError(f"rho should be one number, or one for each of {len(y)} images, got shape {tuple(weight.shape)}")
 
         def run(x: Tensor) -> Tensor:
             return self._prox(x, y.to(x), weight.to(x).reshape(-1, *[1] * len(self.in_shape)))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from restoralib.degradations.operators.operator import SpectralOperator
+from restoralib.degradations.operators.operator import SpectralOperator, image_shape
 
 
 class MaskOperator(SpectralOperator):
@@ -22,7 +22,7 @@ class MaskOperator(SpectralOperator):
     """
 
     def __init__(self, in_shape: Sequence[int], mask: Tensor) -> None:
-        shape = tuple(in_shape)
+        shape = image_shape(in_shape)
         wide = mask[(None,) * (4 - mask.ndim)] if 2 <= mask.ndim <= 4 else mask
         if wide.ndim != 4 or wide.shape[1] not in (1, shape[0]) or tuple(wide.shape[2:]) != shape[1:]:
             raise ValueError(f"expected a mask for images {shape}, got {tuple(mask.shape)}")
@@ -62,7 +62,7 @@ class IdentityOperator(MaskOperator):
     """
 
     def __init__(self, in_shape: Sequence[int]) -> None:
-        super().__init__(in_shape, torch.ones(tuple(in_shape)[1:]))
+        super().__init__(in_shape, torch.ones(image_shape(in_shape)[1:]))
 
     def _forward(self, x: Tensor) -> Tensor:
         return x

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from restoralib.degradations.filters import Padding, border_positions
-from restoralib.degradations.operators.operator import SpectralOperator
+from restoralib.degradations.operators.operator import SpectralOperator, image_shape
 from restoralib.ops.resize import Kernel, resize_taps
 
 
@@ -29,7 +29,7 @@ class SeparableOperator(SpectralOperator):
     """
 
     def __init__(self, in_shape: Sequence[int], left: Tensor, right: Tensor | None = None) -> None:
-        c, h, w = tuple(in_shape)
+        c, h, w = image_shape(in_shape)
         right = left if right is None else right
         if left.ndim != 2 or right.ndim != 2 or (left.shape[1], right.shape[1]) != (h, w):
             raise ValueError(
@@ -93,7 +93,7 @@ class ResizeOperator(SeparableOperator):
     def __init__(self, in_shape: Sequence[int], scale: float, *, kernel: Kernel = "bicubic", antialias: bool = True) -> None:
         if not scale > 0:
             raise ValueError(f"scale should be positive, got {scale}")
-        left, right = (_resizing(side, scale, kernel, antialias) for side in tuple(in_shape)[1:])
+        left, right = (_resizing(side, scale, kernel, antialias) for side in image_shape(in_shape)[1:])
         super().__init__(in_shape, left, right)
 
 
@@ -109,7 +109,7 @@ class AveragePoolOperator(SeparableOperator):
     """
 
     def __init__(self, in_shape: Sequence[int], factor: int) -> None:
-        _, h, w = tuple(in_shape)
+        _, h, w = image_shape(in_shape)
         if factor < 1 or h % factor or w % factor:
             raise ValueError(f'{h}x{w} is no multiple of {factor}; crop, or take ResizeOperator(..., kernel="box")')
         row = torch.full((1, factor), 1 / factor, dtype=torch.float64)
@@ -136,7 +136,7 @@ class SeparableBlurOperator(SeparableOperator):
         row = column if row is None else row
         if column.ndim != 1 or row.ndim != 1 or 0 in (*column.shape, *row.shape):
             raise ValueError(f"expected lines of taps, got {tuple(column.shape)} and {tuple(row.shape)}")
-        _, h, w = tuple(in_shape)
+        _, h, w = image_shape(in_shape)
         super().__init__(in_shape, _filtering(h, column, padding), _filtering(w, row, padding))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torch.nn import functional
+
+from restoralib.ops.levels import round_to_levels
 
 Adapt = Callable[[Tensor | None, Tensor | None], tuple[Tensor | None, Tensor | None]]
 
@@ -48,4 +49,4 @@ def _central_box_256(image: Tensor) -> Tensor:
     height, width = image.shape[-2:]
     box = image[:, height // 6 : height * 5 // 6, width // 6 : width * 5 // 6]
     resized = functional.interpolate(box[None], (256, 256), mode="bilinear", antialias=True)[0]
-    return torch.round(resized.clamp(0, 1) * 255) / 255  # As the 8-bit image that Pillow's resize gives.
+    return round_to_levels(resized)  # As the 8-bit image that Pillow's resize gives.

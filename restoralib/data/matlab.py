@@ -18,6 +18,7 @@ from torch import Tensor
 from restoralib.data.entry import Entry, Problem
 from restoralib.data.finding import Found, Places, Request, faults, find_pairs
 from restoralib.data.reading import DatasetError
+from restoralib.ops.levels import nearest_levels
 
 Array = np.ndarray[Any, Any]
 
@@ -180,7 +181,7 @@ def _checked(image: Tensor, side: int, number: int) -> Tensor:
 
 
 def _to_8_bits(image: Tensor, side: int, number: int) -> Array:
-    levels = (_checked(image, side, number).clamp(0, 1) * 255).round().to(torch.uint8)
+    levels = nearest_levels(_checked(image, side, number)).to(torch.uint8)
     return levels.permute(1, 2, 0).contiguous().cpu().numpy()
 
 

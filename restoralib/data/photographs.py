@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from restoralib.data.reading import IMAGE_SUFFIXES, image_files, read_pixels, to_image
+from restoralib.ops.levels import nearest_levels
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ def read_photographs(folder: str | Path, *, exclude: Sequence[str] = (), keep_gr
             pixels = read_pixels(path)
             if pixels.dtype != torch.uint8:
                 warnings.warn(f"{path} has more than 8 bits a channel, which are rounded to 8", stacklevel=2)
-                pixels = (to_image(pixels, keep_gray=True).clamp(0, 1) * 255).round().to(torch.uint8)
+                pixels = nearest_levels(to_image(pixels, keep_gray=True)).to(torch.uint8)
             photographs[path.stem] = pixels if keep_gray else pixels.expand(3, -1, -1).contiguous()
     if not photographs:
         raise FileNotFoundError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")

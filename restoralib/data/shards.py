@@ -22,6 +22,7 @@ from restoralib.data.benchmark import Pair
 from restoralib.data.patches import pair_generator
 from restoralib.data.reading import DatasetError, decode, to_image
 from restoralib.data.training_pairs import pair_item
+from restoralib.ops.levels import nearest_levels, round_to_levels
 
 if TYPE_CHECKING:
     from torch.utils.data import IterableDataset
@@ -169,9 +170,8 @@ def _finished(part: Path, number: int) -> Path:
 def _png(image: Tensor) -> bytes:
     """8 bits where nothing is lost by them, else 16."""
     image = image.detach().cpu().clamp(0, 1)
-    levels = (image * 255).round()
-    if torch.equal(levels / 255, image):
-        array = levels.to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    if torch.equal(round_to_levels(image), image):
+        array = nearest_levels(image).to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
         from PIL import Image
 
         file = io.BytesIO()
@@ -179,7 +179,7 @@ def _png(image: Tensor) -> bytes:
         return file.getvalue()
     import imagecodecs
 
-    deep = np.rint(image.double().permute(1, 2, 0).contiguous().numpy() * 65535).astype(np.uint16)
+    deep = nearest_levels(image.double(), 65535).permute(1, 2, 0).contiguous().numpy().astype(np.uint16)
     return bytes(imagecodecs.png_encode(deep[..., 0] if deep.shape[2] == 1 else deep))
 
 

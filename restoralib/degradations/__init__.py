@@ -38,7 +38,7 @@ from restoralib.degradations.kernels import (
     shift_kernel,
     sinc_kernel,
 )
-from restoralib.degradations.levels import RoundToLevels, round_to_levels
+from restoralib.degradations.levels import RoundToLevels
 from restoralib.degradations.low_light import LowLight, UnevenLight, lamp, low_light, relight
 from restoralib.degradations.moire import Moire, moire_camera, moire_screen
 from restoralib.degradations.motion import CameraShake, FrameAverage, frame_average, shake_kernel, shake_trajectory
@@ -95,6 +95,7 @@ from restoralib.degradations.pipelines import (
 from restoralib.degradations.rain import Rain, rain, rain_layer
 from restoralib.degradations.raindrop import Raindrops, raindrop
 from restoralib.degradations.reflection import Reflection, defocused, ghosted, reflection
+from restoralib.ops.levels import round_to_levels
 
 DEGRADATIONS: dict[str, type[Degradation]] = {
     kind.__name__: kind

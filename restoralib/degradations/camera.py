@@ -18,7 +18,8 @@ from torch.nn import functional
 from typing_extensions import Self
 
 from restoralib.degradations.degradation import Degradation, check_image, draw_seed, seeded, uniform
-from restoralib.degradations.levels import check_level, in_float32
+from restoralib.degradations.levels import check_level
+from restoralib.ops.precision import full_precision
 
 # XYZ to camera of the four cameras of the DND set, from their DNG profiles.
 _CAMERAS = (
@@ -58,7 +59,7 @@ def add_shot_read_noise(
     Raises:
         ValueError: read or shot is negative, or the image or the draw has another shape.
     """
-    work = in_float32(check_image(image))
+    work = full_precision(check_image(image))
     check_level(read, "read")
     check_level(shot, "shot")
     if draw is None:
@@ -106,7 +107,7 @@ def unprocess(image: Tensor, matrix: Tensor, *, exposure: float = 1.25, red: flo
     Raises:
         ValueError: a gain is not positive, or the image has another shape.
     """
-    work = in_float32(check_image(image)).clamp(0, 1)
+    work = full_precision(check_image(image)).clamp(0, 1)
     gains = _gains(work, exposure, red, blue)
     linear = (0.5 - torch.sin(torch.asin(1 - 2 * work) / 3)).clamp(min=1e-8) ** _GAMMA
     if image.shape[1] == 3:
@@ -120,7 +121,7 @@ def process(raw: Tensor, matrix: Tensor, *, exposure: float = 1.25, red: float =
 
     Arguments, shapes and errors are those of `unprocess`, whose inverse it is but for highlights and clipping.
     """
-    work = in_float32(check_image(raw))
+    work = full_precision(check_image(raw))
     linear = (work * _gains(work, exposure, red, blue)).clamp(0, 1)
     if raw.shape[1] == 3:
         linear = torch.einsum("dc,bchw->bdhw", torch.linalg.inv(matrix.double()).to(linear), linear)
@@ -182,7 +183,7 @@ class CameraNoise(Degradation):
     def __call__(self, image: Tensor) -> Tensor:
         matrix = camera_matrix(self.weights)
         gains = {"exposure": self.exposure, "red": self.red, "blue": self.blue}
-        raw = unprocess(in_float32(check_image(image)), matrix, **gains) * 2**-self.stops
+        raw = unprocess(full_precision(check_image(image)), matrix, **gains) * 2**-self.stops
         raw = add_shot_read_noise(raw, self.read, self.shot, generator=seeded(self.seed), clip=False)
         if self.mosaic and image.shape[1] == 3:
             raw = demosaic(raw)

@@ -9,8 +9,9 @@ from torch import Tensor
 from typing_extensions import Self
 
 from restoralib.degradations.degradation import Degradation, check_image, uniform
-from restoralib.degradations.levels import check_level, in_float32
+from restoralib.degradations.levels import check_level
 from restoralib.degradations.noise import LUMA
+from restoralib.ops.precision import full_precision
 
 
 def jitter_color(image: Tensor, brightness: float = 1.0, contrast: float = 1.0) -> Tensor:
@@ -27,7 +28,7 @@ def jitter_color(image: Tensor, brightness: float = 1.0, contrast: float = 1.0) 
     Raises:
         ValueError: a factor is negative, or the image has another shape.
     """
-    work = in_float32(check_image(image))
+    work = full_precision(check_image(image))
     check_level(brightness, "brightness")
     check_level(contrast, "contrast")
     bright = (work * brightness).clamp(0, 1)

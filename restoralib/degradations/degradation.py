@@ -83,8 +83,3 @@ def choice(items: Sequence[T], generator: torch.Generator, weights: Sequence[flo
     """One of the items, all equally likely or by their weights."""
     chances = torch.ones(len(items)) if weights is None else torch.tensor(weights, dtype=torch.float64)
     return items[int(torch.multinomial(chances, 1, generator=generator))]
-
-
-def normal_like(image: Tensor, seed: int) -> Tensor:
-    """Standard normal noise of the image's shape, type and device, drawn on the CPU in float32."""
-    return torch.randn(image.shape, generator=seeded(seed)).to(image)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from restoralib.degradations.kernels import gaussian_kernel
 from restoralib.ops import resize
-from restoralib.ops.precision import at_least_float32
+from restoralib.ops.precision import full_precision
 
 Padding = Literal["reflect", "symmetric", "replicate", "circular", "zeros"]
 PADDINGS: tuple[Padding, ...] = ("reflect", "symmetric", "replicate", "circular", "zeros")
@@ -105,7 +105,7 @@ def filter2d(image: Tensor, kernel: Tensor, *, padding: Padding = "reflect", con
     if convolve:
         kernel = kernel.flip(-2, -1)
         above, left = kh - 1 - above, kw - 1 - left
-    exact = image.to(at_least_float32(image.dtype))
+    exact = full_precision(image)
     padded = pad_border(exact, (left, kw - 1 - left, above, kh - 1 - above), padding)
     kernel = kernel.to(padded)
     return correlate(padded, kernel).to(image.dtype)
@@ -155,7 +155,7 @@ def gaussian_blur(image: Tensor, sigma: float, *, size: int | None = None, paddi
     line = gaussian_kernel(2 * math.ceil(3 * sigma) + 1 if size is None else size, sigma).sum(0)
     _check(image, line[None])
     shares, half = line.tolist(), len(line) // 2
-    blurred = image.to(at_least_float32(image.dtype))
+    blurred = full_precision(image)
     # Sums of moved copies: a fifth of the time that convolutions of single channels take.
     for axis, margins in ((-2, (0, 0, half, half)), (-1, (half, half, 0, 0))):
         padded, length = pad_border(blurred, margins, padding), blurred.shape[axis]

@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from restoralib.degradations._fields import axes, from_light, layer_like, per_channel, to_light
 from restoralib.degradations.degradation import Degradation, check_image, draw_seed, integer, seeded, uniform
-from restoralib.ops.precision import at_least_float32
+from restoralib.ops.precision import full_precision
 
 _ANGLES = 4096  # samples of the rays around a lamp, sixty for the finest wave
 
@@ -31,8 +31,7 @@ def flare(image: Tensor, layer: Tensor, gamma: float = 2.2) -> Tensor:
     Raises:
         ValueError: the layer does not fit.
     """
-    check_image(image)
-    scene = image.to(at_least_float32(image.dtype))
+    scene = full_precision(check_image(image))
     light = to_light(scene, gamma) + to_light(layer_like(layer, scene), gamma)
     return from_light(light.clamp(0, 1), gamma).to(image.dtype)
 
@@ -144,7 +143,7 @@ class Flare(Degradation):
         check_image(image)
         if self.power == 0:
             return image
-        scene = image.to(at_least_float32(image.dtype))
+        scene = full_precision(image)
         layer = from_light(self.light(scene), self.gamma)
         return flare(scene, layer, self.gamma).to(image.dtype)
 

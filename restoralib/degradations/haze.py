@@ -23,7 +23,7 @@ from restoralib.degradations._fields import (
 )
 from restoralib.degradations.degradation import Degradation, check_image, draw_seed, seeded, uniform
 from restoralib.degradations.filters import gaussian_blur, pad_border
-from restoralib.ops.precision import at_least_float32
+from restoralib.ops.precision import full_precision
 
 
 def transmission(depth: Tensor, beta: float) -> Tensor:
@@ -46,9 +46,7 @@ def haze(image: Tensor, depth: Tensor, beta: float = 1.2, airlight: float | tupl
     Raises:
         ValueError: the depth has another size, or airlight another count.
     """
-    check_image(image)
-    dtype = at_least_float32(image.dtype)
-    scene = image.to(dtype)
+    scene = full_precision(check_image(image))
     return veil(scene, transmission(layer_like(depth, scene), beta), airlight).to(image.dtype)
 
 
@@ -77,8 +75,7 @@ def depth_proxy(
     Returns:
         (b, 1, h, w) in [0, 1], each image's own range stretched to it.
     """
-    check_image(image)
-    scene = image.to(at_least_float32(image.dtype))
+    scene = full_precision(check_image(image))
     height, width = scene.shape[-2:]
     generator = seeded(seed)
     horizon = uniform(0.1, 0.4, generator)
@@ -143,8 +140,7 @@ class Haze(Degradation):
     seed: int = 0
 
     def __call__(self, image: Tensor) -> Tensor:
-        check_image(image)
-        scene = image.to(at_least_float32(image.dtype))
+        scene = full_precision(check_image(image))
         through = transmission(depth_proxy(scene, self.seed) ** self.exponent, self.beta)
         through = gaussian_blur(through, self.smooth).clamp(self.floor, 1)
         return veil(scene, through, self.airlight).clamp(0, 1).to(image.dtype)
@@ -192,8 +188,7 @@ class Fog(Degradation):
     seed: int = 0
 
     def __call__(self, image: Tensor) -> Tensor:
-        check_image(image)
-        scene = image.to(at_least_float32(image.dtype))
+        scene = full_precision(check_image(image))
         cloud = fractal_noise(scene.shape[-2], scene.shape[-1], self.cells, 6, seeded(self.seed)).to(scene)
         # Smoothstep gathers the fog into banks with clear air between them.
         cloud = 0.35 + 0.65 * cloud**2 * (3 - 2 * cloud)

@@ -12,7 +12,7 @@ from torch.nn import functional
 from typing_extensions import Self
 
 from restoralib.degradations.degradation import Degradation, check_image, choice, uniform
-from restoralib.degradations.levels import in_float32
+from restoralib.ops.precision import full_precision
 
 Interpolation = Literal["area", "bilinear", "bicubic", "coverage"]
 INTERPOLATIONS: tuple[Interpolation, ...] = ("area", "bilinear", "bicubic", "coverage")
@@ -56,7 +56,7 @@ def interpolate(
     assert size is not None
     if min(size) < 1:
         raise ValueError(f"size should be positive, got {size}")
-    work = in_float32(image)
+    work = full_precision(image)
     if mode == "area":
         return functional.interpolate(work, size, mode="area").to(image.dtype)
     if mode == "coverage":

@@ -13,7 +13,9 @@ from torch import Tensor
 from typing_extensions import Self
 
 from restoralib.degradations.degradation import Degradation, check_image, integer, uniform
-from restoralib.degradations.levels import check_finite, for_each_image, in_float32, round_to_levels
+from restoralib.degradations.levels import check_finite, for_each_image
+from restoralib.ops.levels import nearest_levels
+from restoralib.ops.precision import full_precision
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 Plane = Literal["luma", "chroma"]
@@ -85,7 +87,7 @@ def jpeg(image: Tensor, quality: int, *, subsampling: Subsampling = "4:2:0") -> 
         from PIL import Image
     except ImportError as error:
         raise ImportError("JPEG needs Pillow; install restoralib[io], or use diff_jpeg, which needs nothing") from error
-    levels = (round_to_levels(in_float32(image.detach())) * 255).round().to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
+    levels = nearest_levels(image.detach()).to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
     decoded = []
     for picture in levels:
         file = io.BytesIO()
@@ -93,7 +95,7 @@ def jpeg(image: Tensor, quality: int, *, subsampling: Subsampling = "4:2:0") -> 
         pillow.save(file, "JPEG", quality=quality, subsampling=subsampling)
         decoded.append(torch.from_numpy(np.array(Image.open(file))).reshape(picture.shape))
     result = torch.stack(decoded).permute(0, 3, 1, 2).contiguous().to(image.device)
-    return result.to(in_float32(image).dtype).div(255).to(image.dtype)
+    return result.to(full_precision(image).dtype).div(255).to(image.dtype)
 
 
 def diff_jpeg(image: Tensor, quality: float | Tensor, *, differentiable: bool = False) -> Tensor:
@@ -116,7 +118,7 @@ def diff_jpeg(image: Tensor, quality: float | Tensor, *, differentiable: bool = 
 
     Source: Shin and Song 2017, "JPEG-resistant adversarial images"; the settings of Real-ESRGAN (arXiv:2107.10833).
     """
-    work = in_float32(check_image(image))
+    work = full_precision(check_image(image))
     c, h, w = image.shape[1:]
     good = (quality > 0) & (quality <= 100)
     if not bool(good.all() if isinstance(good, Tensor) else good):

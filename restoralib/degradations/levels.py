@@ -1,4 +1,4 @@
-"""Whole levels, as 8-bit files keep them."""
+"""Rounding to whole levels as a degradation, and checks of the strengths that degradations take."""
 
 from __future__ import annotations
 
@@ -10,22 +10,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from restoralib.degradations.degradation import Degradation, check_image
-from restoralib.ops.precision import at_least_float32
-
-
-def round_to_levels(image: Tensor, levels: int = 255, *, clip: bool = True) -> Tensor:
-    """Round to multiples of 1 / levels, ties to even, and clip to [0, 1] unless told otherwise.
-
-    Shapes: any -> the same. NaN passes through. The gradient is zero.
-
-    Raises:
-        ValueError: levels is not positive.
-    """
-    if levels < 1:
-        raise ValueError(f"levels should be positive, got {levels}; 255 is 8 bits")
-    work = in_float32(image)
-    work = (work * levels).round() / levels
-    return (work.clamp(0, 1) if clip else work).to(image.dtype)
+from restoralib.ops.levels import round_to_levels
 
 
 @dataclass(frozen=True)
@@ -45,11 +30,6 @@ class RoundToLevels(Degradation):
     def draw(cls, generator: torch.Generator) -> Self:
         """Eight bits: nothing is drawn."""
         return cls()
-
-
-def in_float32(image: Tensor) -> Tensor:
-    """The image, half precision as float32."""
-    return image.to(at_least_float32(image.dtype))
 
 
 def check_finite(image: Tensor, name: str) -> None:

@@ -11,7 +11,8 @@ from typing_extensions import Self
 
 from restoralib.degradations.camera import add_shot_read_noise
 from restoralib.degradations.degradation import Degradation, check_image, draw_seed, seeded, uniform
-from restoralib.degradations.levels import check_level, in_float32
+from restoralib.degradations.levels import check_level
+from restoralib.ops.precision import full_precision
 
 
 def low_light(image: Tensor, alpha: float, gamma: float) -> Tensor:
@@ -28,7 +29,7 @@ def low_light(image: Tensor, alpha: float, gamma: float) -> Tensor:
     Raises:
         ValueError: alpha or gamma is negative, or the image has another shape.
     """
-    work = in_float32(check_image(image))
+    work = full_precision(check_image(image))
     check_level(alpha, "alpha")
     check_level(gamma, "gamma")
     return (alpha * work.clamp(min=0) ** gamma).to(image.dtype)
@@ -147,7 +148,7 @@ class UnevenLight(Degradation):
         h, w = check_image(image).shape[-2:]
         check_level(self.exposure, "exposure")
         light = self.exposure * lamp(h, w, center=self.center, radius=self.radius, ambient=self.ambient)
-        dark = relight(in_float32(image), light.to(image.device)).to(image.dtype)
+        dark = relight(full_precision(image), light.to(image.device)).to(image.dtype)
         return add_shot_read_noise(dark, self.read, self.shot, generator=seeded(self.seed))
 
     @classmethod

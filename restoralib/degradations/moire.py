@@ -16,7 +16,7 @@ from typing_extensions import Self
 from restoralib.degradations._fields import axes, from_light, sample, to_light
 from restoralib.degradations.camera import demosaic
 from restoralib.degradations.degradation import Degradation, check_image, choice, uniform
-from restoralib.ops.precision import at_least_float32
+from restoralib.ops.precision import full_precision
 
 
 def moire_screen(image: Tensor, enlarge: int = 3) -> Tensor:
@@ -78,7 +78,7 @@ def moire_camera(
     slack = 1e-9 * max(height, width)
     inside = (source_rows >= -slack) & (source_rows <= height - 1 + slack)
     inside &= (source_columns >= -slack) & (source_columns <= width - 1 + slack)
-    seen = sample(screen.to(at_least_float32(screen.dtype)), source_rows, source_columns) * inside
+    seen = sample(full_precision(screen), source_rows, source_columns) * inside
     return (gain * seen).to(screen.dtype)
 
 
@@ -114,8 +114,7 @@ class Moire(Degradation):
     gamma: float = 2.2
 
     def __call__(self, image: Tensor) -> Tensor:
-        check_image(image)
-        scene = image.to(at_least_float32(image.dtype)).clamp(0, 1)
+        scene = full_precision(check_image(image)).clamp(0, 1)
         color = scene.expand(-1, 3, -1, -1)
         captured = from_light(self._capture(to_light(color, self.gamma)).clamp(0, 1), self.gamma)
         captured = captured if image.shape[1] == 3 else captured.mean(1, keepdim=True)

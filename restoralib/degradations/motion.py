@@ -17,7 +17,7 @@ from typing_extensions import Self
 from restoralib.degradations._fields import axes, from_light, sample, splat, to_light
 from restoralib.degradations.degradation import Degradation, check_image, draw_seed, integer, seeded, uniform
 from restoralib.degradations.filters import filter2d
-from restoralib.ops.precision import at_least_float32
+from restoralib.ops.precision import full_precision
 
 
 def frame_average(frames: Iterable[Tensor], gamma: float = 2.2) -> Tensor:
@@ -32,7 +32,7 @@ def frame_average(frames: Iterable[Tensor], gamma: float = 2.2) -> Tensor:
     """
     total, count, dtype = None, 0, None
     for frame in frames:
-        light = to_light(frame.to(at_least_float32(frame.dtype)), gamma)
+        light = to_light(full_precision(frame), gamma)
         total, count, dtype = (light if total is None else total + light), count + 1, frame.dtype
     if total is None:
         raise ValueError("frame_average expects at least one frame")
@@ -120,8 +120,7 @@ class FrameAverage(Degradation):
     gamma: float = 2.2
 
     def __call__(self, image: Tensor) -> Tensor:
-        check_image(image)
-        scene = image.to(at_least_float32(image.dtype))
+        scene = full_precision(check_image(image))
         # A frame is itself exposed while things move: in steps of a pixel at most, lest edges show as combs.
         corner = math.hypot(*scene.shape[-2:]) / 2
         parts = max(1, math.ceil(math.hypot(*self.step) + abs(math.radians(self.turn)) * corner))
@@ -195,7 +194,7 @@ class CameraShake(Degradation):
         check_image(image)
         if self.size == 1:
             return image
-        light = to_light(image.to(at_least_float32(image.dtype)), self.gamma)
+        light = to_light(full_precision(image), self.gamma)
         blurred = filter2d(light, self.kernel(), convolve=True)
         return from_light(blurred, self.gamma).clamp(0, 1).to(image.dtype)
 

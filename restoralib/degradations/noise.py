@@ -17,7 +17,9 @@ from torch import Tensor
 from typing_extensions import Self
 
 from restoralib.degradations.degradation import Degradation, check_image, draw_seed, seeded, uniform
-from restoralib.degradations.levels import check_finite, check_level, for_each_image, in_float32, round_to_levels
+from restoralib.degradations.levels import check_finite, check_level, for_each_image
+from restoralib.ops.levels import nearest_levels, round_to_levels
+from restoralib.ops.precision import full_precision
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the grey of BT.601 with full range."""
@@ -53,7 +55,7 @@ def add_gaussian_noise(
     Raises:
         ValueError: sigma is negative, or the image or the draw has another shape.
     """
-    work = in_float32(check_image(image))
+    work = full_precision(check_image(image))
     check_level(sigma, "sigma")
     noise = _normal(work, draw, generator, gray)
     return _finish(work + noise * (for_each_image(sigma, work, "sigma") / 255), image, clip, rounds)
@@ -95,7 +97,7 @@ def add_poisson_noise(
 
     Source: Wang et al. 2021 (arXiv:2107.10833), Zhang et al. 2021 (arXiv:2103.14006).
     """
-    work = in_float32(check_image(image))
+    work = full_precision(check_image(image))
     check_level(scale, "scale")
     mean, photons = poisson_means(work, vals=vals, gray=gray, gray_weights=gray_weights)
     if counts is None:
@@ -132,7 +134,7 @@ def poisson_means(
     if vals is not None:
         photons = image.new_full((image.shape[0], 1, 1, 1), vals)
     else:
-        levels = (image * 255).round().long().flatten(1)
+        levels = nearest_levels(image).long().flatten(1)
         present = levels.new_zeros(levels.shape[0], 256).scatter_(1, levels, 1).sum(1)
         photons = (2 ** present.to(image).log2().ceil()).reshape(-1, 1, 1, 1)
     return image * photons, photons
@@ -154,7 +156,7 @@ def add_speckle_noise(
 
     Source: Zhang et al. 2021 (arXiv:2103.14006).
     """
-    work = in_float32(check_image(image))
+    work = full_precision(check_image(image))
     check_level(sigma, "sigma")
     noise = _normal(work, draw, generator, gray)
     return _finish(work + work * noise * (for_each_image(sigma, work, "sigma") / 255), image, clip, rounds)
@@ -226,7 +228,7 @@ def add_correlated_noise(
 
     Source: Zhang et al. 2021 (arXiv:2103.14006).
     """
-    work = in_float32(check_image(image))
+    work = full_precision(check_image(image))
     matrix = torch.tensor(covariance, dtype=torch.float64)
     if matrix.shape != (3, 3) or not torch.allclose(matrix, matrix.T):
         raise ValueError(f"expected a symmetric covariance of 3x3, got {covariance}")
@@ -277,7 +279,7 @@ def add_grain(
     Raises:
         ValueError: sigma or chroma is negative, or the image or the draw has another shape.
     """
-    work = in_float32(check_image(image))
+    work = full_precision(check_image(image))
     check_level(sigma, "sigma")
     check_level(chroma, "chroma")
     b, c, h, w = image.shape

@@ -18,7 +18,7 @@ from restoralib.degradations._fields import layer_like, lines
 from restoralib.degradations.degradation import Degradation, check_image, choice, draw_seed, seeded, uniform
 from restoralib.degradations.filters import gaussian_blur
 from restoralib.degradations.haze import depth_proxy, transmission, veil
-from restoralib.ops.precision import at_least_float32
+from restoralib.ops.precision import full_precision
 
 RainMode = Literal["additive", "screen"]
 RainKind = Literal["light", "heavy", "realrestorer"]
@@ -35,8 +35,7 @@ def rain(image: Tensor, layer: Tensor, mode: RainMode = "additive") -> Tensor:
     Raises:
         ValueError: the mode is unknown or the layer does not fit.
     """
-    check_image(image)
-    scene = image.to(at_least_float32(image.dtype))
+    scene = full_precision(check_image(image))
     light = layer_like(layer, scene)
     if mode == "additive":
         return (scene + light).clamp(0, 1).to(image.dtype)
@@ -153,8 +152,7 @@ class Rain(Degradation):
     seed: int = 0
 
     def __call__(self, image: Tensor) -> Tensor:
-        check_image(image)
-        scene = image.to(at_least_float32(image.dtype))
+        scene = full_precision(check_image(image))
         if self.veil > 0:
             scene = veil(scene, transmission(depth_proxy(scene, self.seed), self.veil), 0.8)
         generator = seeded(self.seed)

@@ -17,7 +17,7 @@ from typing_extensions import Self
 from restoralib.degradations._fields import axes, layer_like, sample
 from restoralib.degradations.degradation import Degradation, check_image, draw_seed, integer, seeded, uniform
 from restoralib.degradations.filters import gaussian_blur
-from restoralib.ops.precision import at_least_float32
+from restoralib.ops.precision import full_precision
 
 _TOGETHER = 16  # drops whose windows, all as large as the largest of them, are filled at once
 
@@ -38,8 +38,7 @@ def raindrop(
     Raises:
         ValueError: a map does not fit.
     """
-    check_image(image)
-    scene = image.to(at_least_float32(image.dtype))
+    scene = full_precision(check_image(image))
     cover = layer_like(mask, scene)
     seen = sample(scene, rows, columns, border="reflect")
     if light is not None:
@@ -116,7 +115,7 @@ class Raindrops(Degradation):
         check_image(image)
         if self.count == 0:
             return image
-        scene = image.to(at_least_float32(image.dtype))
+        scene = full_precision(image)
         height, width = scene.shape[-2:]
         mask, rows, columns, light = self.maps(height, width, scene)
         sigma = self.softness * (0.75 * self.radius[0] + 0.25 * self.radius[1]) * max(height, width)

@@ -17,7 +17,7 @@ from typing_extensions import Self
 from restoralib.degradations._fields import axes, layer_like, sample, smooth_noise
 from restoralib.degradations.degradation import Degradation, check_image, choice, draw_seed, seeded, uniform
 from restoralib.degradations.filters import Padding, gaussian_blur
-from restoralib.ops.precision import at_least_float32
+from restoralib.ops.precision import full_precision
 
 ReflectionStyle = Literal["focused", "defocused", "ghosting"]
 _STYLES: tuple[ReflectionStyle, ...] = ("focused", "defocused", "ghosting")
@@ -35,8 +35,7 @@ def reflection(image: Tensor, layer: Tensor, transmission: float = 0.8, weight: 
     Raises:
         ValueError: the layer does not fit.
     """
-    check_image(image)
-    scene = image.to(at_least_float32(image.dtype))
+    scene = full_precision(check_image(image))
     return (transmission * scene + weight * layer_like(layer, scene)).clamp(0, 1).to(image.dtype)
 
 
@@ -49,8 +48,7 @@ def defocused(layer: Tensor, sigma: float = 2.0, *, size: int | None = None, pad
         size: taps along either axis; by default as many as the Gaussian needs.
         padding: what lies outside, one of `restoralib.degradations.filters.PADDINGS`.
     """
-    wide = layer.to(at_least_float32(layer.dtype))
-    return gaussian_blur(wide, sigma, size=size, padding=padding).to(layer.dtype)
+    return gaussian_blur(layer, sigma, size=size, padding=padding)
 
 
 def ghosted(layer: Tensor, down: int, right: int, attenuation: float = 0.7) -> Tensor:
@@ -119,8 +117,7 @@ class Reflection(Degradation):
         return mirrored * (0.4 + 0.6 * glass)
 
     def __call__(self, image: Tensor) -> Tensor:
-        check_image(image)
-        scene = image.to(at_least_float32(image.dtype))
+        scene = full_precision(check_image(image))
         return reflection(scene, self.layer(scene), self.transmission, self.weight).to(image.dtype)
 
     @classmethod

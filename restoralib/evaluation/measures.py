@@ -13,6 +13,7 @@ from torch import Tensor
 
 from restoralib.metrics import DISTS, LPIPS, Protocol, ms_ssim, niqe, psnr, psnr_b, to_8_bits
 from restoralib.metrics.protocols import SSIM
+from restoralib.ops import round_to_levels
 
 Weights = Mapping[str, str | os.PathLike[str]]
 # (restored, target, protocol, scale) -> one figure; images are (1, c, h, w), the target None where none is needed.
@@ -128,7 +129,7 @@ def _compare(restored: Tensor, target: Tensor | None, protocol: Protocol, scale:
 
 def _whole(image: Tensor, protocol: Protocol) -> Tensor:
     """Three channels, as the protocol rounds them, without a border left out."""
-    image = to_8_bits(image) if protocol.levels else image.clamp(0, 1)
+    image = round_to_levels(image, protocol.levels) if protocol.levels else image.clamp(0, 1)
     return image.expand(-1, 3, -1, -1)
 
 

@@ -1,18 +1,14 @@
-"""Checks and precision that all losses share."""
+"""Checks that all losses share, and their precision: their constants, 1e-12 or 1e-8, are 0 in half precision."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from torch import Tensor
 
+from restoralib.ops.precision import full_precision
+
 Reduction = Literal["mean", "sum"]
-
-
-def full_precision(x: Tensor) -> Tensor:
-    """Half precision as float32: the constants of losses, 1e-12 or 1e-8, are 0 in it; other types stay as they are."""
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def check_pair(restored: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restoralib.losses._inputs import Reduction, full_precision, reduce
+from restoralib.losses._inputs import Reduction, reduce
+from restoralib.ops.precision import full_precision
 
 Kind = Literal["vanilla", "lsgan", "wgan", "wgan_softplus", "hinge"]
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from restoralib.blocks.features import Weights, imagenet_normalize, load_features
-from restoralib.losses._inputs import check_pair, full_precision
+from restoralib.losses._inputs import check_pair
+from restoralib.losses.pixel import l1_loss, mse_loss
+from restoralib.ops.precision import full_precision
 
 Criterion = Literal["l1", "mse", "fro"]
 
@@ -35,10 +37,9 @@ def gram_matrix(features: Tensor) -> Tensor:
 
 
 def _distance(x: Tensor, y: Tensor, criterion: Criterion) -> Tensor:
-    x, y = full_precision(x), full_precision(y)
-    if criterion == "l1":
-        return (x - y).abs().mean()
-    return (x - y).square().mean() if criterion == "mse" else torch.linalg.vector_norm(x - y)
+    if criterion == "fro":
+        return torch.linalg.vector_norm(full_precision(x) - full_precision(y))
+    return l1_loss(x, y) if criterion == "l1" else mse_loss(x, y)
 
 
 class PerceptualLoss(nn.Module):

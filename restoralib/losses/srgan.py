@@ -9,10 +9,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from restoralib.blocks.features import Weights
-from restoralib.losses._inputs import full_precision
 from restoralib.losses.perceptual import PerceptualLoss
 from restoralib.losses.pixel import mse_loss
 from restoralib.losses.total_variation import total_variation_squared
+from restoralib.ops.precision import full_precision
 
 
 class SRGANGeneratorLoss(nn.Module):

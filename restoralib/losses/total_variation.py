@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from restoralib.losses._inputs import Reduction, check_batch, full_precision, reduce
+from restoralib.losses._inputs import Reduction, check_batch, reduce
+from restoralib.ops.precision import full_precision
 
 
 def _steps(image: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from restoralib.metrics._published import read_published
 from restoralib.metrics._window import constant, gaussian, slide
 from restoralib.metrics.fid import Moments
 from restoralib.ops.color import rgb_to_y
+from restoralib.ops.levels import nearest_levels
 from restoralib.ops.resize import resize
 
 _WINDOW = gaussian(7, 7 / 6)
@@ -130,8 +131,8 @@ def whole_levels(image: Tensor, kind: Luma) -> Tensor:
         for channel, weight in ((2, 0.114), (1, 0.587), (0, 0.299)):
             product = image[:, channel : channel + 1].float().to(image.dtype) * float(np.float32(weight))
             y = (y + product).float().to(image.dtype)
-        return (y.float() * 255).round().to(image.dtype)
-    return (y * 255).round()
+        return nearest_levels(y.float(), clip=False).to(image.dtype)
+    return nearest_levels(y, clip=False)
 
 
 def _blocks(coefficients: Tensor, block: int) -> Tensor:

@@ -17,15 +17,12 @@ from restoralib.metrics._inputs import check_range, check_shapes, check_types, p
 from restoralib.metrics.psnr import psnr, psnr_b
 from restoralib.metrics.ssim import ssim, ssim_matlab, ssim_pooled, ssim_skimage
 from restoralib.ops.color import rgb_to_y
+from restoralib.ops.levels import round_to_levels
 
 
 def to_8_bits(image: Tensor) -> Tensor:
     """Clamp to [0, 1] and round to multiples of 1/255, halves to even, as an 8-bit file stores it."""
-    return _to_levels(image, 255)
-
-
-def _to_levels(image: Tensor, levels: int) -> Tensor:
-    return (image.clamp(0, 1) * levels).round() / levels
+    return round_to_levels(image)
 
 
 def luma_8_bits(image: Tensor) -> Tensor:
@@ -110,7 +107,7 @@ class Protocol:
             image = image * (target.mean((1, 2, 3), keepdim=True) / image.mean((1, 2, 3), keepdim=True).clamp(min=1e-12))
         sides = []
         for side in (image, target):
-            side = _to_levels(side, self.levels) if self.levels else side.clamp(0, 1)
+            side = round_to_levels(side, self.levels) if self.levels else side.clamp(0, 1)
             side = side[..., crop : height - crop, crop : width - crop]
             if self.luma:
                 side = luma_8_bits(side) if self.luma == "8-bit" else luma(side)

@@ -1,6 +1,7 @@
 """Functions on image tensors: resizing, colour, padding, tiles; noise schedules."""
 
 from restoralib.ops.color import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
+from restoralib.ops.levels import nearest_levels, round_to_levels
 from restoralib.ops.pad import pad_to_multiple
 from restoralib.ops.resize import resize, resize_taps
 from restoralib.ops.schedules import (
@@ -23,12 +24,14 @@ __all__ = [
     "linear_betas",
     "linear_thetas",
     "mirrored_betas",
+    "nearest_levels",
     "pad_to_multiple",
     "plan_tiles",
     "resize",
     "resize_taps",
     "rgb_to_y",
     "rgb_to_ycbcr",
+    "round_to_levels",
     "sigmoid_betas",
     "sqrt_linear_betas",
     "ycbcr_to_rgb",

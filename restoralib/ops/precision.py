@@ -13,6 +13,11 @@ def at_least_float32(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
+def full_precision(x: Tensor) -> Tensor:
+    """The numbers as they are for float32 and float64, as float32 for half precision and integers."""
+    return x.to(at_least_float32(x.dtype))
+
+
 def without_autocast(x: Tensor) -> AbstractContextManager[object]:
     """A context in which operations on the device of `x` run in the types of their inputs; also where there is no autocast."""
     device = x.device.type

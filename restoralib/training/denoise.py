@@ -18,6 +18,7 @@ from restoralib.archs.nafnet import NAFNet
 from restoralib.data.photographs import random_patches, read_photographs, split
 from restoralib.losses.psnr import psnr_loss
 from restoralib.metrics.psnr import psnr
+from restoralib.ops.levels import round_to_levels
 from restoralib.training.export import export_weights
 from restoralib.training.loop import Schedule, train
 from restoralib.training.options import parse_recipe, recipe_parser
@@ -35,7 +36,7 @@ MAX_SIGMA = 55 / 255
 def add_noise(clean: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
     """Gaussian noise of standard deviation sigma (b, 1, 1, 1), clamped to [0, 1] and rounded to 8 bits."""
     noise = torch.randn(clean.shape, generator=generator)
-    return ((clean + sigma * noise).clamp(0, 1) * 255).round() / 255
+    return round_to_levels(clean + sigma * noise)
 
 
 def main(arguments: list[str] | None = None) -> None:

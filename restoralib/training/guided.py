@@ -27,6 +27,7 @@ from restoralib.data.photographs import random_patches, read_photographs, split
 from restoralib.degradations import add_gaussian_noise, gaussian_blur
 from restoralib.losses.psnr import psnr_loss
 from restoralib.metrics.psnr import psnr
+from restoralib.ops.levels import round_to_levels
 from restoralib.training.export import export_weights
 from restoralib.training.loop import Schedule, train
 from restoralib.training.options import parse_recipe, recipe_parser
@@ -44,7 +45,7 @@ FEATURES = 32
 
 DEGRADE: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "denoise": lambda clean, generator: add_gaussian_noise(clean, 35.0, generator=generator, rounds=True),
-    "deblur": lambda clean, generator: (gaussian_blur(clean, 1.5) * 255).round() / 255,
+    "deblur": lambda clean, generator: round_to_levels(gaussian_blur(clean, 1.5)),
 }
 """The two degradations, by their names in `DegradationTable`."""
 

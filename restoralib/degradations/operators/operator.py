@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from restoralib.degradations.operators.conjugate_gradients import least_squares
-from restoralib.ops.precision import at_least_float32
+from restoralib.ops.precision import full_precision
 
 Shape = tuple[int, ...]
 
@@ -176,7 +176,7 @@ class LinearOperator(ABC):
 
     def _run(self, step: Callable[[Tensor], Tensor], x: Tensor, shape: Shape) -> Tensor:
         self._check(x, shape)
-        return step(x.to(at_least_float32(x.dtype))).to(x.dtype)
+        return step(full_precision(x)).to(x.dtype)
 
 
 class SpectralOperator(LinearOperator):

@@ -19,8 +19,8 @@ from restoralib.degradations.degradation import Degradation, check_image, choice
 from restoralib.degradations.downsample import BlurDecimate, Downsample
 from restoralib.degradations.interpolation import Interpolate, Interpolation, interpolate
 from restoralib.degradations.jpeg import JPEG
-from restoralib.degradations.levels import in_float32
 from restoralib.degradations.noise import CorrelatedNoise, GaussianNoise
+from restoralib.ops.precision import full_precision
 
 _MODES: tuple[Interpolation, ...] = ("bilinear", "bicubic", "coverage")
 
@@ -49,7 +49,7 @@ class BSRGANDegradation(Degradation):
     def __call__(self, image: Tensor) -> Tensor:
         whole = self.target(check_image(image))
         size = tuple(max(side // self.scale, 1) for side in whole.shape[-2:])
-        out = in_float32(whole)
+        out = full_precision(whole)
         for step in self.before:
             out = step(out).clamp(0, 1)
         out = interpolate(out, size=(size[0], size[1]), mode=self.mode).clamp(0, 1)

@@ -17,8 +17,9 @@ from restoralib.degradations.degradation import Degradation, check_image, choice
 from restoralib.degradations.filters import filter2d, usm_sharpen
 from restoralib.degradations.interpolation import Interpolate, Interpolation, interpolate
 from restoralib.degradations.jpeg import DiffJPEG
-from restoralib.degradations.levels import in_float32, round_to_levels
 from restoralib.degradations.noise import GaussianNoise, PoissonNoise
+from restoralib.ops.levels import round_to_levels
+from restoralib.ops.precision import full_precision
 
 Range = tuple[float, float]
 _MODES: tuple[Interpolation, ...] = ("area", "bilinear", "bicubic")
@@ -112,7 +113,7 @@ class RealESRGANDegradation(Degradation):
             raise ValueError(f"scale should be at least 1, got {self.scale}")
         h, w = check_image(image).shape[-2:]
         size = (max(h // self.scale, 1), max(w // self.scale, 1))
-        out = _blurred(in_float32(self.target(image)), self.blur)
+        out = _blurred(full_precision(self.target(image)), self.blur)
         for step in (self.resize, self.noise, self.jpeg):
             out = out if step is None else step(out)
 

@@ -1,4 +1,6 @@
-"""Training-free restoration of real photographs with the bundled prior, beside classical methods: NFE against PSNR and SSIM.
+"""Training-free restoration of photographs with a prior of `restoralib.training.diffusion`: NFE against PSNR and SSIM.
+
+Classical methods are measured beside it.
 
     python benchmarks/diffusion_real.py EVAL_FOLDER --json figures.json
     python benchmarks/diffusion_real.py EVAL_FOLDER --tasks deblur --methods ddnm_plus diffpir --steps 10 --patches 20 --seeds 1
@@ -29,13 +31,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restoralib import create_model
 from restoralib.checkpoints import load_model
 from restoralib.data.photographs import read_photographs, split
 from restoralib.degradations import gaussian_kernel
 from restoralib.degradations.operators import CircularBlurOperator, LinearOperator, MaskOperator, ResizeOperator
 from restoralib.diffusion import DDPM, Denoiser, Measurement, PiGDM, ddim, ddnm, ddnm_plus, ddrm, diffpir, karras, sample
-from restoralib.diffusion.prior import prior_denoiser
+from restoralib.diffusion.known_level import level_denoiser
 from restoralib.metrics import psnr, ssim
 from restoralib.ops import linear_betas, resize
 
@@ -172,7 +173,7 @@ def measure(images: Tensor, clean: Tensor) -> tuple[float, float]:
 def run(clean: Tensor, net: Callable[..., Tensor], options: argparse.Namespace, settings: Callable) -> list[dict[str, Any]]:
     """A row for every task, method, setting and number of steps, and one for what each task is compared with."""
     process, rows = DDPM(linear_betas(1000)), []
-    denoise = prior_denoiser(net, process, clip=(-1, 1))
+    denoise = level_denoiser(net, process, clip=(-1, 1))
     for task in options.tasks:
         cases = [degrade(clean, task, seed) for seed in range(options.seeds)]
         old = [classical(operator, y, clean, task) for operator, y, _ in cases]
@@ -212,7 +213,7 @@ def _row(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--weights", type=Path, help="other weights than the bundled prior_rgb")
+    parser.add_argument("--weights", type=Path, required=True, help="what restoralib.training.diffusion wrote")
     parser.add_argument("--tasks", nargs="*", default=list(SETTINGS), choices=list(SETTINGS))
     parser.add_argument("--methods", nargs="*", choices=list(CHOICES))
     parser.add_argument("--steps", nargs="*", type=int, default=[10, 20, 50], help="calls of the network")
@@ -225,7 +226,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    net = load_model(options.weights) if options.weights else create_model("prior_rgb", weights="bundled")
+    net = load_model(options.weights)
     net = net.eval().requires_grad_(False)
     if options.choose:
         photographs = list(read_photographs(options.folder, exclude=["skimage_*"]).values())

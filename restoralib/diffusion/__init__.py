@@ -30,14 +30,15 @@ from restoralib.diffusion.denoiser import Denoised, Denoiser, Prediction, denois
 from restoralib.diffusion.diffpir import diffpir, noised_measurement
 from restoralib.diffusion.dpm_solver import InterpolatedDDPM, dpm_solver_2m
 from restoralib.diffusion.dps import DPS
-from restoralib.diffusion.edm import EDM, edm_heun, preconditioned
+from restoralib.diffusion.edm import EDM, edm_heun
 from restoralib.diffusion.flow import Flow, flow_heun, optimal_pairs, reflow_pairs
 from restoralib.diffusion.goub import GOUB
 from restoralib.diffusion.grids import even, karras, shifted, training_steps
 from restoralib.diffusion.guidance import Unguided
-from restoralib.diffusion.i2sb import I2SB, KnownRegionOfBridge
+from restoralib.diffusion.i2sb import I2SB
 from restoralib.diffusion.ilvr import ILVR, low_pass_of
 from restoralib.diffusion.irsde import IRSDE
+from restoralib.diffusion.known_level import level_denoiser, remove_noise
 from restoralib.diffusion.mcg import MCG
 from restoralib.diffusion.measurement import Measurement, project
 from restoralib.diffusion.methods import (
@@ -57,10 +58,10 @@ from restoralib.diffusion.methods import (
 from restoralib.diffusion.model import DiffusionModel, diffusion_model
 from restoralib.diffusion.noise import Noise, generated, given, noise_source
 from restoralib.diffusion.objectives import (
-    BridgeForm,
     Target,
     Weight,
     bound_terms,
+    bridge_loss,
     constant_weight,
     denoised_loss,
     discretized_nll,
@@ -84,6 +85,7 @@ from restoralib.diffusion.objectives import (
 )
 from restoralib.diffusion.ode import Solution, probability_flow, rk45
 from restoralib.diffusion.pigdm import PiGDM, pinv_start
+from restoralib.diffusion.preconditioning import BridgeForm, preconditioned
 from restoralib.diffusion.predictor_corrector import (
     Corrector,
     annealed_langevin,
@@ -142,7 +144,6 @@ __all__ = [
     "Guidance",
     "InterpolatedDDPM",
     "KnownRegion",
-    "KnownRegionOfBridge",
     "Measurement",
     "Method",
     "Noise",
@@ -167,6 +168,7 @@ __all__ = [
     "as_time",
     "blurring",
     "bound_terms",
+    "bridge_loss",
     "classifier_free",
     "come_closer",
     "concatenated",
@@ -209,6 +211,7 @@ __all__ = [
     "inpainting",
     "karras",
     "langevin",
+    "level_denoiser",
     "likelihood_weight",
     "low_pass_of",
     "min_snr_weight",
@@ -228,6 +231,7 @@ __all__ = [
     "project",
     "red_diff",
     "reflow_pairs",
+    "remove_noise",
     "resshift_etas",
     "reverse_diffusion",
     "rk45",

@@ -31,12 +31,12 @@ class ClassifierGuidance(Unguided):
     process: Process
     log_probability: Callable[[Tensor, Tensor], Tensor]
     scale: float = 1.0
-    needs_gradient: bool = True
 
     def on_x0(self, x0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """The clean image, moved along the gradient."""
-        state = x_t.detach().requires_grad_()
-        with torch.enable_grad():
+        # The network is not differentiated, so the sampling may run without gradients, also under inference mode.
+        with torch.inference_mode(False), torch.enable_grad():
+            state = x_t.detach().clone().requires_grad_()
             direction = gradient(self.log_probability(state, t), state, type(self).__name__)
         a, _, s = self.process.at(t, x_t)
         return x0 + self.scale * s**2 / a * direction

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from restoralib.diffusion.denoiser import Denoiser
 from restoralib.diffusion.noise import Noise, noise_source
 from restoralib.diffusion.process import SDE, Coefficients, Time, as_time, beside
-from restoralib.diffusion.sampling import Callback, descending
+from restoralib.diffusion.sampling import Callback, descending, moment
 
 
 class DDBM(SDE):
@@ -133,7 +133,7 @@ def ddbm_heun(
     denoise: Denoiser,
     process: DDBM,
     y: Tensor,
-    times: Tensor | Sequence[float],
+    times: Tensor | Iterable[float],
     *,
     churn: float = 0.33,
     guidance: float = 1.0,
@@ -164,27 +164,29 @@ def ddbm_heun(
     Source: arXiv:2309.16948, algorithm 1.
     """
     grid, draw = descending(times), noise_source(noise)
-    if not bool(process.coefficients(grid[0]).s > 0):
-        raise ValueError(f"the bridge has no slope at its end; start a little below {float(grid[0]):g}")
+    if not torch.compiler.is_compiling() and not bool(process.coefficients(grid[0]).s > 0):
+        raise ValueError(f"the bridge has no slope at its end; start a little below {grid[0]:g}")
     if not 0 <= churn < 1:
         raise ValueError(f"expected churn in [0, 1), got {churn}")
     x = y
-    for t, r in pairwise(grid.unbind()):
+    for t, r in pairwise(grid):
         if churn:
-            denoised, between = denoise(x, t), t + churn * (r - t)
-            moved = x + process.slope(x, denoised.x0, t, y, guidance=guidance, stochastic=True) * (between - t)
-            moved = moved + (t - between).sqrt() * process.diffusion(t) * draw(x)
+            now, between = moment(t), t + churn * (r - t)
+            denoised = denoise(x, now)
+            moved = x + process.slope(x, denoised.x0, now, y, guidance=guidance, stochastic=True) * (between - t)
+            moved = moved + (t - between) ** 0.5 * process.diffusion(now) * draw(x)
             if callback is not None:
-                callback(x, denoised, t, moved)
+                callback(x, denoised, now, moved)
             x, t = moved, between
-        denoised = denoise(x, t)
-        slope = process.slope(x, denoised.x0, t, y, guidance=guidance, stochastic=False)
+        now, after = moment(t), moment(r)
+        denoised = denoise(x, now)
+        slope = process.slope(x, denoised.x0, now, y, guidance=guidance, stochastic=False)
         moved = x + slope * (r - t)
         if r > 0:
-            second = process.slope(moved, denoise(moved, r).x0, r, y, guidance=guidance, stochastic=False)
+            second = process.slope(moved, denoise(moved, after).x0, after, y, guidance=guidance, stochastic=False)
             moved = x + (slope + second) / 2 * (r - t)
         if callback is not None:
-            callback(x, denoised, t, moved)
+            callback(x, denoised, now, moved)
         x = moved
     return x
 

@@ -86,6 +86,14 @@ def from_x0(prediction: Prediction, x0: Tensor, process: Process, x_t: Tensor, t
     raise ValueError(f"unknown prediction {prediction!r}; choose one of {', '.join(PREDICTIONS)}")
 
 
+def call_network(
+    net: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor, time: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
+    """What a network gives for a state and the number that it is told of the time, (b,) of the state's type."""
+    label = t if time is None else time(t)
+    return net(x, label.to(device=x.device, dtype=x.dtype).expand(x.shape[0]))
+
+
 def denoiser(
     net: Callable[[Tensor, Tensor], Tensor],
     process: Process,
@@ -116,8 +124,7 @@ def denoiser(
         raise ValueError(f"unknown prediction {prediction!r}; choose one of {', '.join(PREDICTIONS)}")
 
     def denoise(x: Tensor, t: Tensor) -> Denoised:
-        label = t if time is None else time(t)
-        value = net(x, label.to(device=x.device, dtype=x.dtype).expand(x.shape[0]))
+        value = call_network(net, x, t, time)
         expected = (x.shape[0], x.shape[1] * (1 + learned_variance), *x.shape[2:])
         if value.shape != expected:
             raise ValueError(f"the network gives {tuple(value.shape)} for a state {tuple(x.shape)}; expected {expected}")

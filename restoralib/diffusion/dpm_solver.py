@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from restoralib.diffusion.ddpm import DDPM
 from restoralib.diffusion.denoiser import Denoiser
 from restoralib.diffusion.process import Coefficients, Process, Time, as_time
-from restoralib.diffusion.sampling import Callback, descending
+from restoralib.diffusion.sampling import Callback, descending, moment
 
 
 class InterpolatedDDPM(Process):
@@ -60,7 +60,7 @@ def dpm_solver_2m(
     denoise: Denoiser,
     process: Process,
     x: Tensor,
-    times: Tensor | Sequence[float],
+    times: Tensor | Iterable[float],
     *,
     lower_order_final: bool = True,
     callback: Callback | None = None,
@@ -87,19 +87,18 @@ def dpm_solver_2m(
     if process.uses_target:
         raise ValueError(f"DPM-Solver++ has no form for {type(process).__name__}, which goes to a degraded image")
     grid = descending(times)
-    a, _, s = process.coefficients(grid)
+    a, _, s = process.coefficients(torch.tensor(grid, dtype=torch.float64))
     half_log_snr = (a / s).log()
+    steps = half_log_snr.diff()
     before: Tensor | None = None
-    for number, t in enumerate(grid[:-1].unbind()):
-        denoised = denoise(x, t)
-        h = half_log_snr[number + 1] - half_log_snr[number]
-        last = number == len(grid) - 2
+    for number, t in enumerate(grid[:-1]):
+        denoised, h = denoise(x, moment(t)), steps[number]
         target = denoised.x0
-        if before is not None and not (last and (lower_order_final or not bool(s[-1] > 0))):
-            ratio = (half_log_snr[number] - half_log_snr[number - 1]) / h
-            target = target + (denoised.x0 - before) / (2 * ratio)
+        if before is not None and not (lower_order_final and number == len(grid) - 2):
+            share = (h / (2 * steps[number - 1])).where(h.isfinite(), 0.0)  # a state without noise is infinitely far
+            target = target + share * (denoised.x0 - before)
         moved = s[number + 1] / s[number] * x - a[number + 1] * (-h).expm1() * target
         if callback is not None:
-            callback(x, denoised, t, moved)
+            callback(x, denoised, moment(t), moved)
         x, before = moved, denoised.x0
     return x

@@ -1,18 +1,18 @@
-"""EDM: the noise level as time, a preconditioned network, and Heun's method with churn (Karras et al., arXiv:2206.00364)."""
+"""EDM: the noise level as time, and Heun's method with churn (Karras et al., arXiv:2206.00364)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from restoralib.diffusion.denoiser import Denoised, Denoiser
+from restoralib.diffusion.denoiser import Denoiser
 from restoralib.diffusion.noise import Noise, noise_source
-from restoralib.diffusion.process import SDE, Coefficients, Time, as_time, beside
-from restoralib.diffusion.sampling import Callback, descending
+from restoralib.diffusion.process import SDE, Coefficients, Time, as_time
+from restoralib.diffusion.sampling import Callback, descending, moment
 
 
 class EDM(SDE):
@@ -41,32 +41,10 @@ class EDM(SDE):
         return (2 * as_time(t)).sqrt()
 
 
-def preconditioned(net: Callable[[Tensor, Tensor], Tensor], sigma_data: float = 0.5) -> Denoiser:
-    """A network that was trained in EDM's form, as a denoiser.
-
-    x0 = c_skip x + c_out net(c_in x, ln(sigma) / 4), all of unit variance for images of standard deviation sigma_data.
-
-    Args:
-        net: `net(x, label)`, (b, c, h, w) and (b,).
-        sigma_data: standard deviation of the clean images.
-
-    Source: arXiv:2206.00364, table 1.
-    """
-
-    def denoise(x: Tensor, t: Tensor) -> Denoised:
-        sigma = as_time(t).expand(x.shape[0])
-        total = sigma**2 + sigma_data**2
-        skip, out, scale = sigma_data**2 / total, sigma * sigma_data / total.sqrt(), 1 / total.sqrt()
-        value = net(beside(scale, x) * x, (sigma.log() / 4).to(x))
-        return Denoised(beside(skip, x) * x + beside(out, x) * value)
-
-    return denoise
-
-
 def edm_heun(
     denoise: Denoiser,
     x: Tensor,
-    sigmas: Tensor | Sequence[float],
+    sigmas: Tensor | Iterable[float],
     *,
     churn: float = 0.0,
     churn_from: float = 0.0,
@@ -97,17 +75,17 @@ def edm_heun(
     """
     draw, grid = noise_source(noise), descending(sigmas)
     most = min(churn / (len(grid) - 1), math.sqrt(2) - 1)
-    for sigma, after in pairwise(grid.unbind()):
-        gamma = most * ((sigma >= churn_from) & (sigma <= churn_to))
+    for sigma, after in pairwise(grid):
+        gamma = most if churn_from <= sigma <= churn_to else 0.0
         raised = sigma + gamma * sigma
         if churn:
-            x = x + (raised**2 - sigma**2).clamp(min=0).sqrt() * churn_noise * draw(x)
-        denoised = denoise(x, raised)
+            x = x + math.sqrt(max(raised**2 - sigma**2, 0.0)) * churn_noise * draw(x)
+        denoised = denoise(x, moment(raised))
         slope = (x - denoised.x0) / raised
         moved = x + (after - raised) * slope
         if after > 0:
-            moved = x + (after - raised) * (slope + (moved - denoise(moved, after).x0) / after) / 2
+            moved = x + (after - raised) * (slope + (moved - denoise(moved, moment(after)).x0) / after) / 2
         if callback is not None:
-            callback(x, denoised, raised, moved)
+            callback(x, denoised, moment(raised), moved)
         x = moved
     return x

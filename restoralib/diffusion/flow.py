@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from restoralib.diffusion.denoiser import Denoiser, from_x0
 from restoralib.diffusion.process import SDE, Coefficients, Time, as_time, beside
-from restoralib.diffusion.sampling import Callback, descending
+from restoralib.diffusion.sampling import Callback, descending, moment
 
 
 class Flow(SDE):
@@ -42,7 +42,7 @@ class Flow(SDE):
         return (2 * sigma / (1 - sigma)).sqrt()
 
 
-def flow_heun(denoise: Denoiser, x: Tensor, sigmas: Tensor | Sequence[float], *, callback: Callback | None = None) -> Tensor:
+def flow_heun(denoise: Denoiser, x: Tensor, sigmas: Tensor | Iterable[float], *, callback: Callback | None = None) -> Tensor:
     """Heun's method of order 2 along the velocity; the last step, to 0, is Euler's.
 
     Args:
@@ -55,15 +55,15 @@ def flow_heun(denoise: Denoiser, x: Tensor, sigmas: Tensor | Sequence[float], *,
         The state at the last time.
     """
     process = Flow()
-    for t, r in pairwise(descending(sigmas).unbind()):
-        denoised = denoise(x, t)
-        velocity = from_x0("velocity", denoised.x0, process, x, t)
+    for t, r in pairwise(descending(sigmas)):
+        denoised = denoise(x, moment(t))
+        velocity = from_x0("velocity", denoised.x0, process, x, moment(t))
         moved = x + (r - t) * velocity
         if r > 0:
-            second = from_x0("velocity", denoise(moved, r).x0, process, moved, r)
+            second = from_x0("velocity", denoise(moved, moment(r)).x0, process, moved, moment(r))
             moved = x + (r - t) * (velocity + second) / 2
         if callback is not None:
-            callback(x, denoised, t, moved)
+            callback(x, denoised, moment(t), moved)
         x = moved
     return x
 
@@ -97,7 +97,7 @@ def optimal_pairs(x0: Tensor, x1: Tensor) -> Tensor:
 
 
 def reflow_pairs(
-    denoise: Denoiser, noise: Iterable[Tensor], sigmas: Tensor | Sequence[float]
+    denoise: Denoiser, noise: Iterable[Tensor], sigmas: Tensor | Iterable[float]
 ) -> Iterable[tuple[Tensor, Tensor]]:
     """Pairs of an image and the noise from which the flow has made it, on which the next flow is trained.
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from restoralib.diffusion.guidance import Unguided
-from restoralib.diffusion.noise import Noise
 from restoralib.diffusion.process import Coefficients, Gaussian, Process, Time
 
 
@@ -78,22 +74,3 @@ class I2SB(Process):
     def _forward(self, t: Time, x: Tensor) -> Tensor:
         std = torch.take(self.std_fwd, self._index(t))
         return std if std.ndim == 0 else std.to(x).view(-1, 1, 1, 1)
-
-
-@dataclass
-class KnownRegionOfBridge(Unguided):
-    """I2SB's inpainting: after every step, the known region is the degraded image with the noise of that time.
-
-    Args:
-        process: tells s.
-        known: the degraded image, (b, c, h, w).
-        mask: 1 where the image is to be made, (b, 1, h, w).
-    """
-
-    process: Process
-    known: Tensor
-    mask: Tensor
-
-    def on_step(self, x_r: Tensor, x_t: Tensor, x0: Tensor, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
-        """The known region put back, with noise."""
-        return self.mask * x_r + (1 - self.mask) * (self.known + self.process.at(r, x_r).s * noise(x_r))

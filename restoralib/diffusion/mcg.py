@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -25,17 +25,11 @@ class MCG(DPS):
     Source: arXiv:2206.00941, algorithm 1.
     """
 
-    process: Process | None = None
+    process: Process = field(kw_only=True)
     same_time: bool = True
 
     def on_step(self, x_r: Tensor, x_t: Tensor, x0: Tensor, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
-        """The state, moved down the gradient and projected.
-
-        Raises:
-            ValueError: there is no process.
-        """
-        if self.process is None:
-            raise ValueError("MCG noises the measurement: give it the process")
+        """The state, moved down the gradient and projected."""
         x = super().on_step(x_r, x_t, x0, t, r, noise)
         y = self.measurement.y.expand(len(x_r), *self.measurement.operator.out_shape)
         noised = self.process.marginal(y, t if self.same_time else r, noise(y))

@@ -21,10 +21,11 @@ from restoralib.diffusion.ilvr import ILVR, low_pass_of
 from restoralib.diffusion.mcg import MCG
 from restoralib.diffusion.measurement import Measurement
 from restoralib.diffusion.pigdm import PiGDM, pinv_start
+from restoralib.diffusion.process import Process
 from restoralib.diffusion.red_diff import red_diff
 from restoralib.diffusion.repaint import RePaint
 from restoralib.diffusion.samplers import Problem, check_name, time_grid
-from restoralib.diffusion.sampling import Guidance, ddim
+from restoralib.diffusion.sampling import Guidance, Step, ddim
 from restoralib.diffusion.travel import sample_with_travel, travel_schedule
 
 
@@ -148,8 +149,12 @@ class ByDDNM(Method):
 
     def run(self, problem: Problem, times: list[float], sampler: str | None = None) -> Tensor:
         """From noise."""
-        step = ddnm(problem.process, _measured(problem), eta=self.eta)
-        return sample_with_travel(problem.denoise, problem.process, problem.draw(), times, step, up="x0", noise=problem.noise)
+        step, process = self.step(problem.process, _measured(problem)), problem.process
+        return sample_with_travel(problem.denoise, process, problem.draw(), times, step, up="x0", noise=problem.noise)
+
+    def step(self, process: Process, measurement: Measurement) -> Step:
+        """`ddnm`."""
+        return ddnm(process, measurement, eta=self.eta)
 
 
 @dataclass(frozen=True)
@@ -164,12 +169,11 @@ class ByDDNMPlus(ByDDNM):
 
     def check(self, measurement: Measurement) -> None:
         """The operator needs an SVD; noise is welcome."""
-        measurement.spectral(self.svd_for)
+        Method.check(self, measurement)
 
-    def run(self, problem: Problem, times: list[float], sampler: str | None = None) -> Tensor:
-        """From noise."""
-        step = ddnm_plus(problem.process, _measured(problem), eta=self.eta)
-        return sample_with_travel(problem.denoise, problem.process, problem.draw(), times, step, up="x0", noise=problem.noise)
+    def step(self, process: Process, measurement: Measurement) -> Step:
+        """`ddnm_plus`."""
+        return ddnm_plus(process, measurement, eta=self.eta)
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,14 @@ from torch import Tensor
 from restoralib.diffusion.bbdm import BBDM
 from restoralib.diffusion.ddbm import VEBridge, VPBridge
 from restoralib.diffusion.ddpm import DDPM
-from restoralib.diffusion.denoiser import PREDICTIONS, Denoised, Denoiser, Prediction
-from restoralib.diffusion.edm import EDM, preconditioned
+from restoralib.diffusion.denoiser import PREDICTIONS, Denoiser, Prediction, call_network
+from restoralib.diffusion.edm import EDM
 from restoralib.diffusion.flow import Flow, optimal_pairs
 from restoralib.diffusion.goub import GOUB
 from restoralib.diffusion.i2sb import I2SB
 from restoralib.diffusion.irsde import IRSDE
-from restoralib.diffusion.process import SDE, Process, as_time, beside, snr
+from restoralib.diffusion.preconditioning import BridgeForm, preconditioned
+from restoralib.diffusion.process import SDE, Process, beside, snr
 from restoralib.diffusion.resshift import ResShift
 from restoralib.diffusion.score_sde import VESDE, VPSDE
 from restoralib.ops.precision import at_least_float32
@@ -222,7 +223,7 @@ def prediction_loss(
     if power not in (1, 2):
         raise ValueError(f"expected power 1 or 2, got {power}")
     wanted = target(kind, process, x0, t, eps, y)
-    value = _called(net, process.marginal(x0, t, eps, y), t, time)
+    value = call_network(net, process.marginal(x0, t, eps, y), t, time)
     if value.shape != wanted.shape:
         raise ValueError(f"the network gives {tuple(value.shape)}, its target is {tuple(wanted.shape)}")
     error = value - wanted
@@ -339,59 +340,23 @@ def edm_loss(net: Network, x0: Tensor, sigma: Tensor, eps: Tensor, *, sigma_data
     return denoised_loss(preconditioned(net, sigma_data), EDM(), x0, sigma, eps, weight=edm_weight(sigma_data))
 
 
-class BridgeForm:
-    """EDM's form of a network for a bridge: input, target and loss of unit variance for data of known second moments.
-
-    x0 = c_skip x + c_out net(c_in x, ln(t) / 4). For a process without y it is EDM's own form.
+def bridge_loss(form: BridgeForm, net: Network, x0: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Tensor:
+    """DDBM's loss of a network in the form of a bridge: the squared error of the network's own output, at every time alike.
 
     Args:
-        process: any with (M).
-        sigma_data: standard deviation of the clean images.
-        sigma_target: that of the degraded ones.
-        covariance: between the two.
+        form: of the network.
+        net: `net(x, label)`, bound to its condition.
+        x0: clean images.
+        t: times above 0, (b,).
+        eps: standard normal noise.
+        y: degraded images.
 
-    Raises:
-        ValueError: there are no such images: a standard deviation is not positive, or the covariance is larger than both allow.
+    Returns:
+        A scalar.
 
-    Source: arXiv:2309.16948, the bridge's scaling functions; for no y arXiv:2206.00364, table 1.
+    Source: arXiv:2309.16948, with the weights of its code.
     """
-
-    def __init__(
-        self, process: Process, *, sigma_data: float = 0.5, sigma_target: float = 0.5, covariance: float = 0.0
-    ) -> None:
-        if not (sigma_data > 0 and sigma_target > 0 and abs(covariance) <= sigma_data * sigma_target):
-            raise ValueError(
-                f"expected positive standard deviations and no larger covariance than their product, got {sigma_data}, "
-                f"{sigma_target} and {covariance}"
-            )
-        self.process = process
-        self.sigma_data, self.sigma_target, self.covariance = sigma_data, sigma_target, covariance
-
-    def scalings(self, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """c_skip, c_out and c_in at times, float64."""
-        a, b, s = self.process.coefficients(t)
-        clean, degraded, both = self.sigma_data**2, self.sigma_target**2, self.covariance
-        total = a**2 * clean + b**2 * degraded + 2 * a * b * both + s**2
-        out = (b**2 * (clean * degraded - both**2) + s**2 * clean) / total
-        return (a * clean + b * both) / total, out.sqrt(), total.rsqrt()
-
-    def denoiser(self, net: Network) -> Denoiser:
-        """A network of this form as a denoiser; `net(x, label)` is bound to its condition, y."""
-
-        def denoise(x: Tensor, t: Tensor) -> Denoised:
-            times = as_time(t).expand(x.shape[0])
-            skip, out, scale = (beside(value, x) for value in self.scalings(times))
-            return Denoised(skip * x + out * net(scale * x, (times.log() / 4).to(x)))
-
-        return denoise
-
-    def weight(self, process: Process, t: Tensor) -> Tensor:
-        """1 / c_out^2: the loss of the network's own output, at every time alike."""
-        return 1 / self.scalings(t)[1] ** 2
-
-    def loss(self, net: Network, x0: Tensor, t: Tensor, eps: Tensor, y: Tensor) -> Tensor:
-        """DDBM's loss of a network of this form, a scalar; t are times (b,) above 0."""
-        return denoised_loss(self.denoiser(net), self.process, x0, t, eps, y=y, weight=self.weight)
+    return denoised_loss(form.denoiser(net), form.process, x0, t, eps, y=y, weight=form.weight)
 
 
 def normal_kl(mean: Tensor, log_variance: Tensor, other_mean: Tensor, other_log_variance: Tensor) -> Tensor:
@@ -479,7 +444,7 @@ def hybrid_loss(
     Source: Nichol & Dhariwal, arXiv:2102.09672, equation 16.
     """
     x_t = process.marginal(x0, t, eps)
-    value = _called(net, x_t, t, time)
+    value = call_network(net, x_t, t, time)
     if value.shape != (x0.shape[0], 2 * x0.shape[1], *x0.shape[2:]):
         raise ValueError(
             f"the network gives {tuple(value.shape)}; noise and variance need twice the channels of {tuple(x0.shape)}"
@@ -497,11 +462,6 @@ def _log_variances(process: DDPM, t: Tensor) -> tuple[Tensor, Tensor]:
     second_beta = process.betas[min(1, len(process) - 1)]
     small = torch.where(past > 0, past / now * beta, first * second_beta)
     return small.log(), beta.log()
-
-
-def _called(net: Network, x: Tensor, t: Tensor, time: Callable[[Tensor], Tensor] | None) -> Tensor:
-    label = t if time is None else time(t)
-    return net(x, label.to(device=x.device, dtype=x.dtype).expand(x.shape[0]))
 
 
 def _i2sb(process: Process) -> I2SB:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from restoralib.diffusion.denoiser import Denoiser
 from restoralib.diffusion.noise import Noise, noise_source
 from restoralib.diffusion.process import SDE
-from restoralib.diffusion.sampling import Callback, Step, descending
+from restoralib.diffusion.sampling import Callback, Step, descending, moment, one_step
 from restoralib.diffusion.sde import score
 
 Corrector = Callable[[Tensor, Tensor, Tensor, Noise], Tensor]
@@ -62,7 +62,7 @@ def annealed_langevin(process: SDE, snr: float, *, alpha: Callable[[Tensor], Ten
 def predictor_corrector(
     denoise: Denoiser,
     x: Tensor,
-    times: Tensor | Sequence[float],
+    times: Tensor | Iterable[float],
     process: SDE,
     predictor: Step,
     corrector: Corrector | None = None,
@@ -90,22 +90,18 @@ def predictor_corrector(
     Source: arXiv:2011.13456, algorithm 1, with the corrector first, as in its code.
     """
     draw = noise_source(noise)
-    for t, r in pairwise(descending(times).unbind()):
+    for t, r in pairwise(map(moment, descending(times))):
         if corrector is not None:
             for _ in range(corrections):
                 x = corrector(x, score(process, x, denoise(x, t).x0, t), t, draw)
-        denoised = denoise(x, t)
-        after = predictor(x, denoised, t, r, draw)
-        if callback is not None:
-            callback(x, denoised, t, after)
-        x = after
+        x = one_step(denoise, x, t, r, predictor, draw, callback=callback)
     return x
 
 
 def annealed_langevin_dynamics(
     denoise: Denoiser,
     x: Tensor,
-    times: Tensor | Sequence[float],
+    times: Tensor | Iterable[float],
     process: SDE,
     *,
     step_size: float,
@@ -127,9 +123,9 @@ def annealed_langevin_dynamics(
 
     Source: Song & Ermon, arXiv:1907.05600, algorithm 1.
     """
-    draw, grid = noise_source(noise), descending(times)
+    draw, grid = noise_source(noise), [moment(t) for t in descending(times)]
     last = process.coefficients(grid[-1]).s
-    for t in grid.unbind():
+    for t in grid:
         h = step_size * (process.coefficients(t).s / last) ** 2
         for _ in range(steps):
             x = x + h / 2 * score(process, x, denoise(x, t).x0, t) + h**0.5 * draw(x)

@@ -11,7 +11,7 @@ from restoralib.diffusion.denoiser import Denoiser
 from restoralib.diffusion.measurement import Measurement
 from restoralib.diffusion.noise import Noise, noise_source
 from restoralib.diffusion.process import Process
-from restoralib.diffusion.sampling import descending
+from restoralib.diffusion.sampling import descending, moment
 
 
 def red_diff(
@@ -55,7 +55,7 @@ def red_diff(
     draw = noise_source(noise)
     mu = (measurement.operator.pinv(measurement.y) if start is None else start).detach()
     first, second, number = torch.zeros_like(mu), torch.zeros_like(mu), 0
-    for t in descending(times).unbind():
+    for t in map(moment, descending(times)):
         a, _, s = process.at(t, mu)
         if not bool((s > 0).all()):
             continue

@@ -15,7 +15,8 @@ from restoralib.diffusion.process import Process
 class RePaint(Unguided):
     """mask x_r + (1 - mask) q(known, r); with `sample_with_travel` it is the whole method.
 
-    Without travel it is the inpainting of score-based SDEs (arXiv:2011.13456, appendix I.2).
+    Without travel it is the inpainting of score-based SDEs (arXiv:2011.13456, appendix I.2), and for a bridge, of which both
+    ends are the known image there, that of I2SB (arXiv:2302.05872).
 
     Args:
         process: tells how the known region is noised.
@@ -31,4 +32,4 @@ class RePaint(Unguided):
 
     def on_step(self, x_r: Tensor, x_t: Tensor, x0: Tensor, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
         """The known region put in."""
-        return self.mask * x_r + (1 - self.mask) * self.process.marginal(self.known, r, noise(x_r))
+        return self.mask * x_r + (1 - self.mask) * self.process.marginal(self.known, r, noise(x_r), self.known)

@@ -17,11 +17,12 @@ from restoralib.diffusion.conditional import KnownRegion
 from restoralib.diffusion.ddpm import DDPM
 from restoralib.diffusion.denoiser import Denoiser
 from restoralib.diffusion.guidance import Unguided
-from restoralib.diffusion.i2sb import I2SB, KnownRegionOfBridge
+from restoralib.diffusion.i2sb import I2SB
 from restoralib.diffusion.measurement import Measurement
 from restoralib.diffusion.methods import METHODS, Method, find_method, mask_of
 from restoralib.diffusion.model import DiffusionModel
 from restoralib.diffusion.noise import Noise, noise_source
+from restoralib.diffusion.repaint import RePaint
 from restoralib.diffusion.samplers import SAMPLERS, Problem, check_name, find_sampler, run_sampler, time_grid
 from restoralib.diffusion.tiled import tiled
 from restoralib.ops.resize import resize
@@ -291,7 +292,7 @@ class DiffusionRestorer:
         hole = 1 - mask_of(measurement, self.model.name)
         y = (1 - hole) * y + hole * noise(y)
         process = self.model.process
-        return y, KnownRegionOfBridge(process, y, hole) if isinstance(process, I2SB) else KnownRegion(y, hole)
+        return y, RePaint(process, y, hole) if isinstance(process, I2SB) else KnownRegion(y, hole)
 
 
 def _title(guidance: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Literal, Protocol
 
@@ -34,24 +34,36 @@ class Guidance(Protocol):
         ...
 
 
-def descending(times: Tensor | Sequence[float]) -> Tensor:
-    """A grid of times in float64, from the most noise to the least.
+def descending(times: Tensor | Iterable[float]) -> list[float]:
+    """A grid of times, from the most noise to the least.
+
+    They are numbers, so that a sampler's branches on them leave one graph under `torch.compile`.
 
     Raises:
         ValueError: there are fewer than two times, or they do not fall.
     """
-    grid = torch.as_tensor(times).double()
-    if grid.ndim != 1 or len(grid) < 2:
-        raise ValueError(f"a grid has at least two times, its end among them; got shape {tuple(grid.shape)}")
-    if not torch.compiler.is_compiling() and not bool((grid.diff() < 0).all()):
+    grid = numbers_of(times)
+    if len(grid) < 2:
+        raise ValueError(f"a grid has at least two times, its end among them; got {grid}")
+    if not all(later < earlier for earlier, later in pairwise(grid)):
         raise ValueError("the times of a grid must fall from step to step, without repetition")
     return grid
+
+
+def numbers_of(times: Tensor | Iterable[float]) -> list[float]:
+    """Times as numbers."""
+    return times.double().tolist() if isinstance(times, Tensor) else [float(t) for t in times]
+
+
+def moment(t: float) -> Tensor:
+    """A time as denoisers and steps take it."""
+    return torch.tensor(t, dtype=torch.float64)
 
 
 def sample(
     denoise: Denoiser,
     x: Tensor,
-    times: Tensor | Sequence[float],
+    times: Tensor | Iterable[float],
     step: Step,
     *,
     noise: Noise | torch.Generator | Iterable[Tensor] | None = None,
@@ -85,26 +97,27 @@ def sample(
         raise RuntimeError(
             f"{type(guidance).__name__} differentiates the network; use torch.no_grad() instead of inference_mode()"
         )
-    for t, r in pairwise(descending(times).unbind()):
+    for t, r in pairwise(map(moment, descending(times))):
         if gradient:
             with torch.enable_grad():
                 x = x.detach().requires_grad_()
-                x = _one_step(denoise, x, t, r, step, draw, guidance, callback).detach()
+                x = one_step(denoise, x, t, r, step, draw, guidance, callback).detach()
         else:
-            x = _one_step(denoise, x, t, r, step, draw, guidance, callback)
+            x = one_step(denoise, x, t, r, step, draw, guidance, callback)
     return x
 
 
-def _one_step(
+def one_step(
     denoise: Denoiser,
     x: Tensor,
     t: Tensor,
     r: Tensor,
     step: Step,
     draw: Noise,
-    guidance: Guidance | None,
-    callback: Callback | None,
+    guidance: Guidance | None = None,
+    callback: Callback | None = None,
 ) -> Tensor:
+    """The state at time r: denoise, step, and what guidance and callback want."""
     denoised = denoise(x, t)
     if guidance is not None:
         denoised = Denoised(guidance.on_x0(denoised.x0, x, t), denoised.variance)

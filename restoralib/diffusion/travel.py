@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from restoralib.diffusion.denoiser import Denoiser
+from restoralib.diffusion.denoiser import Denoised, Denoiser
 from restoralib.diffusion.noise import Noise, noise_source
 from restoralib.diffusion.process import Process
-from restoralib.diffusion.sampling import Callback, Guidance, Step
+from restoralib.diffusion.sampling import Callback, Guidance, Step, moment, numbers_of, one_step
 
 
 def travel_schedule(count: int, length: int, repeat: int) -> list[int]:
@@ -50,7 +50,7 @@ def sample_with_travel(
     denoise: Denoiser,
     process: Process,
     x: Tensor,
-    times: Sequence[float],
+    times: Tensor | Iterable[float],
     step: Step,
     *,
     up: Literal["x0", "state"] = "state",
@@ -80,27 +80,24 @@ def sample_with_travel(
     """
     if guidance is not None and guidance.needs_gradient:
         raise ValueError(f"{type(guidance).__name__} differentiates the network and cannot travel in time; use sample()")
-    grid, draw = torch.as_tensor(times).double(), noise_source(noise)
-    if len(grid) < 2 or grid[1] > grid[0] or bool((grid.diff() == 0).any()):
+    grid, draw = numbers_of(times), noise_source(noise)
+    if len(grid) < 2 or grid[1] > grid[0] or any(t == r for t, r in pairwise(grid)):
         raise ValueError("expected times that begin by falling, and no two neighbours that are equal")
     last = x
-    for t, r in pairwise(grid.unbind()):
-        if r > t:
-            if up == "x0":
-                x = process.marginal(last, r, draw(x))
-            else:
-                now, later = process.coefficients(t), process.coefficients(r)
-                ratio = later.a / now.a
-                x = ratio * x + (later.s**2 - ratio**2 * now.s**2).clamp(min=0).sqrt() * draw(x)
-            continue
-        denoised = denoise(x, t)
+
+    def remembered(state: Tensor, t: Tensor) -> Denoised:
+        nonlocal last
+        denoised = denoise(state, t)
         last = denoised.x0
-        if guidance is not None:
-            denoised = type(denoised)(guidance.on_x0(denoised.x0, x, t), denoised.variance)
-        after = step(x, denoised, t, r, draw)
-        if guidance is not None:
-            after = guidance.on_step(after, x, denoised.x0, t, r, draw)
-        if callback is not None:
-            callback(x, denoised, t, after)
-        x = after
+        return denoised
+
+    for t, r in pairwise(map(moment, grid)):
+        if r < t:
+            x = one_step(remembered, x, t, r, step, draw, guidance, callback)
+        elif up == "x0":
+            x = process.marginal(last, r, draw(x))
+        else:
+            now, later = process.coefficients(t), process.coefficients(r)
+            ratio = later.a / now.a
+            x = ratio * x + (later.s**2 - ratio**2 * now.s**2).clamp(min=0).sqrt() * draw(x)
     return x

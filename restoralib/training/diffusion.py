@@ -1,4 +1,4 @@
-"""The bundled prior of colour photographs: a small ConditionalNAFNet that removes noise of any known level.
+"""A prior of colour photographs: a small ConditionalNAFNet that removes noise of any known level.
 
     python -m restoralib.training.diffusion PHOTOGRAPHS --out prior.safetensors --init nafnet_denoise.safetensors
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from restoralib.archs.refusion import ConditionalNAFNet
 from restoralib.data.photographs import random_patches, read_photographs, split
-from restoralib.diffusion.prior import remove_noise
+from restoralib.diffusion.known_level import remove_noise
 from restoralib.losses.psnr import psnr_loss
 from restoralib.metrics.psnr import psnr
 from restoralib.training.export import export_weights

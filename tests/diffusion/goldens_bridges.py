@@ -9,7 +9,7 @@ from goldens_irsde import thetas
 from restoralib.diffusion import (
     GOUB,
     I2SB,
-    KnownRegionOfBridge,
+    RePaint,
     VEBridge,
     VPBridge,
     ancestral,
@@ -60,7 +60,7 @@ def i2sb(golden: Golden) -> Outputs:
     process, steps = I2SB(mirrored_betas(**schedule)), golden.steps()
     draws = golden.draws()
     masked = config["mask"] is not None
-    guidance = KnownRegionOfBridge(process, y, golden[config["mask"]]) if masked else None
+    guidance = RePaint(process, y, golden[config["mask"]]) if masked else None
     if not config["ot_ode"]:  # the last step draws no noise of the posterior, ours one that counts for nothing
         draws.insert(len(draws) - masked, torch.zeros_like(y))
     trace = Trace(y)

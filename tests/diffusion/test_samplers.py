@@ -16,11 +16,13 @@ from restoralib.diffusion import (
     EDM,
     IRSDE,
     VPSDE,
+    ClassifierGuidance,
     Denoised,
     Flow,
     InterpolatedDDPM,
     Measurement,
     PiGDM,
+    VPBridge,
     ancestral,
     annealed_langevin,
     annealed_langevin_dynamics,
@@ -28,6 +30,7 @@ from restoralib.diffusion import (
     come_closer,
     concatenated,
     conditional_loss,
+    ddbm_heun,
     ddim,
     ddnm_plus,
     ddrm,
@@ -233,20 +236,55 @@ def test_dps_does_not_couple_images_unless_told():
         assert torch.allclose(together[:1], alone) == same
 
 
-def test_sampling_compiles_in_one_graph():
-    process = DDPM(linear_betas(100))
+DISCRETE, CONTINUOUS, BRIDGE = DDPM(linear_betas(100)), VPSDE(), VPBridge()
+GRID = [1.0, 0.7, 0.4, 0.1]
+SAMPLERS = {
+    "ancestral": (DISCRETE, lambda d, x, z: sample(d, x, [99, 50, 10, -1], ancestral(DISCRETE), noise=z)),
+    "ddim": (DISCRETE, lambda d, x, z: sample(d, x, [99, 50, -1], ddim(DISCRETE, eta=0.5), noise=z)),
+    "euler": (CONTINUOUS, lambda d, x, z: sample(d, x, GRID, euler(CONTINUOUS))),
+    "euler_maruyama": (CONTINUOUS, lambda d, x, z: sample(d, x, GRID, euler_maruyama(CONTINUOUS), noise=z)),
+    "predictor_corrector": (
+        CONTINUOUS,
+        lambda d, x, z: predictor_corrector(
+            d, x, GRID, CONTINUOUS, reverse_diffusion(CONTINUOUS, 50), annealed_langevin(CONTINUOUS, 0.1), noise=z
+        ),
+    ),
+    "edm_heun": (EDM(), lambda d, x, z: edm_heun(d, 5 * x, [5.0, 1.0, 0.0], churn=1.0, noise=z)),
+    "flow_heun": (Flow(), lambda d, x, z: flow_heun(d, x, [1.0, 0.5, 0.0])),
+    "dpm_solver_2m": (DISCRETE, lambda d, x, z: dpm_solver_2m(d, DISCRETE, x, [99, 60, 20, -1])),
+    "ddbm_heun": (BRIDGE, lambda d, x, z: ddbm_heun(d, BRIDGE, x, [0.9, 0.4, 0.0], noise=z)),
+    "travel": (
+        DISCRETE,
+        lambda d, x, z: sample_with_travel(d, DISCRETE, x, [99, 50, 70, 20, -1], ancestral(DISCRETE), noise=z),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_compiles_in_one_graph(name):
+    torch.compiler.reset()  # each is the same function to the compiler, which counts how often it compiles that
+    process, run = SAMPLERS[name]
     net = torch.nn.Conv2d(3, 3, 3, padding=1).double()
 
-    def run(x, draws):
+    def whole(x, draws):
         draw = iter(draws)
-        step = ancestral(process)
-        return sample(denoiser(lambda z, t: net(z), process), x, [99, 50, 10, -1], step, noise=lambda like: next(draw))
+        y = x if process.uses_target else None
+        return run(denoiser(lambda z, t: net(z), process, "x0", y=y), x, lambda like: next(draw))
 
-    draws = [normal(1, 3, 4, 4, seed=s) for s in range(3)]
+    draws = [normal(1, 3, 4, 4, seed=s) for s in range(8)]
     with torch.no_grad():
-        expected = run(X, draws)
-        compiled = torch.compile(run, backend="eager", fullgraph=True)(X, draws)
-    torch.testing.assert_close(compiled, expected)
+        expected = whole(X, draws)
+        torch.testing.assert_close(torch.compile(whole, backend="eager", fullgraph=True)(X, draws), expected)
+
+
+def test_classifier_guidance_runs_under_inference_mode():
+    process = DDPM(linear_betas(10))
+    guidance = ClassifierGuidance(process, lambda x, t: -x.flatten(1).square().sum(1))
+    ends = []
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            ends.append(sample(GaussianData(process), X, [9, 4, -1], ddim(process), guidance=guidance))
+    torch.testing.assert_close(*ends)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

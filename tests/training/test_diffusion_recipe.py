@@ -7,7 +7,7 @@ from torch import nn
 from restoralib import load_model
 from restoralib.archs import ConditionalNAFNet, NAFNet
 from restoralib.diffusion import DDPM, EDM, IRSDE
-from restoralib.diffusion.prior import prior_denoiser, remove_noise
+from restoralib.diffusion.known_level import level_denoiser, remove_noise
 from restoralib.metrics import psnr
 from restoralib.ops import cosine_thetas, linear_betas
 from restoralib.training import diffusion
@@ -50,15 +50,15 @@ def test_one_network_serves_processes_of_any_scale():
     net = with_random_parameters(ConditionalNAFNet(**SMALL))
     noisy, ddpm, t = torch.randn(2, 3, 12, 12), DDPM(linear_betas(1000)), torch.tensor([100, 400])
     a, _, s = ddpm.coefficients(t)
-    expected = prior_denoiser(net, EDM())(noisy, s / a).x0
-    found = prior_denoiser(net, ddpm)(a.float()[:, None, None, None] * noisy, t).x0
+    expected = level_denoiser(net, EDM())(noisy, s / a).x0
+    found = level_denoiser(net, ddpm)(a.float()[:, None, None, None] * noisy, t).x0
     assert torch.allclose(found, expected, atol=1e-4)
-    assert prior_denoiser(net, ddpm, clip=(-0.5, 0.5))(noisy, torch.tensor(300)).x0.abs().max() == 0.5
+    assert level_denoiser(net, ddpm, clip=(-0.5, 0.5))(noisy, torch.tensor(300)).x0.abs().max() == 0.5
 
 
 def test_a_process_towards_a_degraded_image_is_refused():
     with pytest.raises(ValueError, match="IRSDE goes to a degraded image, which this network does not know"):
-        prior_denoiser(ConditionalNAFNet(**SMALL), IRSDE(cosine_thetas(100), lam=10 / 255))
+        level_denoiser(ConditionalNAFNet(**SMALL), IRSDE(cosine_thetas(100), lam=10 / 255))
 
 
 def test_the_recipe_improves_on_its_start_at_high_noise(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A network that is told the noise level of its image, as a denoiser of any process: the form of the bundled prior.
+"""A network that is told the noise level of its image, as a denoiser of any process.
 
 What all processes without a degraded image have in common is x_t / a = x0 + sigma eps with sigma = s / a, so that a network
 trained for noise of every level serves DDPM, VP, VE, EDM and flows alike.
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from restoralib.diffusion.denoiser import Denoised, Denoiser
-from restoralib.diffusion.process import Process
+from restoralib.diffusion.process import Process, beside
 
 SMALLEST = 0.002
 """The noise level that the network is told as 0."""
@@ -31,17 +31,16 @@ def remove_noise(net: ConditionalNet, noisy: Tensor, sigma: Tensor) -> Tensor:
         noisy: clean images in [-1, 1] with noise, (b, c, h, w).
         sigma: standard deviation of the noise, (b,).
     """
-    scale = (1 + sigma**2).sqrt().to(noisy)[:, None, None, None]
-    level = (10 * (sigma / SMALLEST).log()).to(noisy)
+    scale, level = beside((1 + sigma**2).sqrt(), noisy), (10 * (sigma / SMALLEST).log()).to(noisy)
     seen = noisy / scale
     return noisy + scale * net(seen, torch.full_like(seen, -1.0), level)
 
 
-def prior_denoiser(net: ConditionalNet, process: Process, *, clip: tuple[float, float] | None = None) -> Denoiser:
+def level_denoiser(net: ConditionalNet, process: Process, *, clip: tuple[float, float] | None = None) -> Denoiser:
     """A network that removes noise of a known level, as a denoiser of a process.
 
     Args:
-        net: `net(image, condition, time)`, trained by `restoralib.training.diffusion`: the bundled "prior_rgb".
+        net: `net(image, condition, time)`, trained by `restoralib.training.diffusion`.
         process: one without y; its images are in [-1, 1].
         clip: bounds of the clean image.
 
@@ -53,9 +52,7 @@ def prior_denoiser(net: ConditionalNet, process: Process, *, clip: tuple[float, 
 
     def denoise(x: Tensor, t: Tensor) -> Denoised:
         a, _, s = process.coefficients(t)
-        sigma = (s / a).to(x.device).expand(x.shape[0])
-        noisy = x / a.to(x.device).expand(x.shape[0])[:, None, None, None].to(x)
-        x0 = remove_noise(net, noisy, sigma)
+        x0 = remove_noise(net, x / beside(a, x), (s / a).expand(x.shape[0]))
         return Denoised(x0 if clip is None else x0.clamp(*clip))
 
     return denoise

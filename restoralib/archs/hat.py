@@ -13,7 +13,6 @@ import math
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -23,67 +22,26 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant
-from restoralib.archs.swinir import RGB_MEAN, WIDTH, count_indices, pair, round_up, shortest_ratio
+from restoralib.archs.swinir import WIDTH, count_indices, shortest_ratio
 from restoralib.blocks.channel_attention import ChannelAttention
 from restoralib.blocks.norm import LayerNorm2d
+from restoralib.blocks.swin_body import SwinBody, patch_resolution
 from restoralib.blocks.upsample import PixelShuffleUpsample
 from restoralib.blocks.window_attention import (
     DropPath,
+    IndexedAttention,
     ShiftedWindows,
-    attend_in_windows,
     feed_forward,
     in_windows,
     projection,
     relative_position_bias_table,
     relative_position_index,
     residual_conv,
-    shifted_windows,
     window_partition,
     window_reverse,
 )
-from restoralib.ops.pad import pad_to_multiple
 
 Connection = Literal["1conv", "identity"]
-
-
-class IndexedAttention(nn.Module):
-    """Attention within windows (Swin, eq. 4), whose caller has the rows of the bias table for all pairs of pixels.
-
-    Args:
-        dim: channels in and out.
-        num_heads: a divisor of `dim`.
-        window_size: side of the windows in pixels.
-        qkv_bias: whether queries, keys and values have biases.
-        qk_scale: factor of the logits; None for (dim / num_heads)**-0.5.
-        attn_drop: dropout of the attention weights.
-        drop: dropout of the result.
-
-    Shapes: windows (b, w, n, c) and the index (n, n) -> (b, w, n, c); `mask` as for `attend_in_windows`.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        window_size: int,
-        qkv_bias: bool = True,
-        qk_scale: float | None = None,
-        attn_drop: float = 0.0,
-        drop: float = 0.0,
-    ) -> None:
-        super().__init__()
-        self.scale = qk_scale
-        self.attn_drop = attn_drop
-        self.relative_position_bias_table = relative_position_bias_table(2 * window_size - 1, num_heads)
-        self.qkv = projection(dim, 3 * dim, qkv_bias)
-        self.proj = projection(dim, dim)
-        self.proj_drop = nn.Dropout(drop)
-
-    def forward(self, windows: Tensor, index: Tensor, mask: Tensor | None = None) -> Tensor:
-        bias = self.relative_position_bias_table.T[:, index]
-        dropout = self.attn_drop if self.training else 0.0
-        output: Tensor = self.proj_drop(attend_in_windows(windows, self.qkv, self.proj, bias, mask, self.scale, dropout))
-        return output
 
 
 class CAB(nn.Module):
@@ -147,7 +105,7 @@ class HAB(nn.Module):
         self.shifted = shifted
         self.conv_scale = conv_scale
         self.norm1 = LayerNorm2d(dim, eps=1e-5)
-        self.attn = IndexedAttention(dim, num_heads, window_size, drop=drop, **attention)
+        self.attn = IndexedAttention(dim, num_heads, window_size, proj_drop=drop, **attention)
         self.conv_block = CAB(dim, compress_ratio, squeeze_factor)
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(dim)
@@ -282,7 +240,7 @@ class RHAG(nn.Module):
         return x + residual
 
 
-class HAT(nn.Module):
+class HAT(SwinBody):
     """A convolution for shallow features, residual hybrid attention groups for deep ones, and pixel shuffles for their sum.
 
     Args:
@@ -321,7 +279,6 @@ class HAT(nn.Module):
     derived_suffixes = ("relative_position_index_SA", "relative_position_index_OCA")
     """Endings of the keys that follow from the configuration: files may lack them."""
 
-    mean: Tensor
     relative_position_index_SA: Tensor
     relative_position_index_OCA: Tensor
 
@@ -352,9 +309,6 @@ class HAT(nn.Module):
         upsampler: Literal["pixelshuffle"] = "pixelshuffle",
         resi_connection: Connection = "1conv",
     ) -> None:
-        super().__init__()
-        if len(depths) != len(num_heads) or min(depths, default=0) < 1:
-            raise ValueError(f"depths and num_heads should be positive, as many of each, got {depths} and {num_heads}")
         if any(heads < 1 or embed_dim % heads for heads in num_heads):
             raise ValueError(f"embed_dim should be a multiple of all num_heads, got {embed_dim} and {num_heads}")
         overlap = int(window_size * overlap_ratio)
@@ -367,28 +321,12 @@ class HAT(nn.Module):
                 raise ValueError(f"{name} should be from 1 to embed_dim = {embed_dim}, got {ratio}")
         if upsampler != "pixelshuffle":
             raise ValueError(f"upsampler should be 'pixelshuffle', got {upsampler!r}")
-        self.resolution = (pair(img_size)[0] // pair(patch_size)[0], pair(img_size)[1] // pair(patch_size)[1])
-        if min(self.resolution) < window_size:
+        resolution = patch_resolution(img_size, patch_size)
+        if min(resolution) < window_size:
             raise ValueError(f"img_size should be at least window_size = {window_size}, got {img_size}")
-        self.window_size = window_size
-        self.shift_size = window_size // 2 if min(self.resolution) > window_size and max(depths) > 1 else 0
-        self.img_range = img_range
-        self.upscale = upscale
 
-        mean = torch.tensor(RGB_MEAN) if in_chans == 3 else torch.zeros(in_chans)
-        self.register_buffer("mean", mean[:, None, None], persistent=False)
-        self.register_buffer("relative_position_index_SA", relative_position_index(window_size))
-        self.register_buffer("relative_position_index_OCA", _overlap_index(window_size, overlap))
-        self.conv_first = nn.Conv2d(in_chans, embed_dim, 3, padding=1)
-        norm = LayerNorm2d(embed_dim, eps=1e-5) if patch_norm else nn.Identity()
-        self.patch_embed = nn.Sequential(OrderedDict(norm=norm))
-        self.absolute_pos_embed = nn.Parameter(torch.empty(1, math.prod(self.resolution), embed_dim)) if ape else None
-        if self.absolute_pos_embed is not None:
-            nn.init.trunc_normal_(self.absolute_pos_embed, std=0.02)
-        self.pos_drop = nn.Dropout(drop_rate)
-        rates = iter([drop_path_rate * block / max(sum(depths) - 1, 1) for block in range(sum(depths))])
-        self.layers = nn.ModuleList(
-            RHAG(
+        def stage(depth: int, heads: int, rates: Sequence[float]) -> RHAG:
+            return RHAG(
                 embed_dim,
                 depth,
                 heads,
@@ -396,7 +334,7 @@ class HAT(nn.Module):
                 bool(self.shift_size),
                 overlap,
                 resi_connection,
-                list(islice(rates, depth)),
+                rates,
                 use_checkpoint,
                 qkv_bias,
                 qk_scale,
@@ -407,64 +345,58 @@ class HAT(nn.Module):
                 drop=drop_rate,
                 attn_drop=attn_drop_rate,
             )
-            for depth, heads in zip(depths, num_heads, strict=True)
+
+        super().__init__(
+            stage,
+            depths,
+            num_heads,
+            in_chans=in_chans,
+            embed_dim=embed_dim,
+            resolution=resolution,
+            window_size=window_size,
+            drop_rate=drop_rate,
+            drop_path_rate=drop_path_rate,
+            ape=ape,
+            patch_norm=patch_norm,
+            upscale=upscale,
+            img_range=img_range,
         )
-        self.norm = LayerNorm2d(embed_dim, eps=1e-5)
+        self.register_buffer("relative_position_index_SA", relative_position_index(window_size))
+        self.register_buffer("relative_position_index_OCA", _overlap_index(window_size, overlap))
         self.conv_after_body = _residual_conv(embed_dim, resi_connection)
         conv = nn.Conv2d(embed_dim, WIDTH, 3, padding=1)
         self.conv_before_upsample = nn.Sequential(conv, nn.LeakyReLU(0.01, inplace=True))
         self.upsample = PixelShuffleUpsample(WIDTH, upscale)
         self.conv_last = nn.Conv2d(WIDTH, in_chans, 3, padding=1)
-        self.spec = spec(
-            img_size=img_size,
-            patch_size=patch_size,
-            in_chans=in_chans,
-            embed_dim=embed_dim,
-            depths=depths,
-            num_heads=num_heads,
-            window_size=window_size,
-            compress_ratio=compress_ratio,
-            squeeze_factor=squeeze_factor,
-            conv_scale=conv_scale,
-            overlap_ratio=overlap_ratio,
-            mlp_ratio=mlp_ratio,
-            qkv_bias=qkv_bias,
-            ape=ape,
-            patch_norm=patch_norm,
-            upscale=upscale,
-            img_range=img_range,
-            resi_connection=resi_connection,
+
+        told = {"in_chans": in_chans, "embed_dim": embed_dim, "depths": tuple(depths), "num_heads": tuple(num_heads)}
+        told |= {"window_size": window_size, "compress_ratio": compress_ratio, "squeeze_factor": squeeze_factor}
+        told |= {"conv_scale": conv_scale, "overlap_ratio": overlap_ratio, "mlp_ratio": mlp_ratio, "img_range": img_range}
+        told |= {"upscale": upscale, "upsampler": upsampler, "resi_connection": resi_connection}
+        published = qkv_bias and patch_norm and not ape
+        self.spec = NetSpec(
+            scale=upscale,
+            in_channels=in_chans,
+            out_channels=in_chans,
+            multiple=window_size,
+            halo=None,
+            global_ops=("ChannelAttention",),
+            tasks=_published_tasks(told) if published else (),
+            unrecorded=(
+                *("img_size", "patch_size", "conv_scale", "qk_scale", "drop_rate", "attn_drop_rate", "drop_path_rate"),
+                *("use_checkpoint", "img_range"),
+            ),
+            color="gray" if in_chans == 1 else "rgb",
+            input_size=resolution if ape else None,
         )
 
-    def forward(self, image: Tensor) -> Tensor:
-        height, width = image.shape[-2:]
-        x = pad_to_multiple(image, self.window_size)
-        # All of it; for dynamic shapes it tells torch.compile that the sides are multiples.
-        x = x[..., : round_up(height, self.window_size), : round_up(width, self.window_size)]
-        x = (x - self.mean) * self.img_range
-        shallow = self.conv_first(x).contiguous(memory_format=torch.channels_last)
-        features = shallow + self.conv_after_body(self.deep_features(shallow))
-        restored = self.conv_last(self.upsample(self.conv_before_upsample(features)))
-        restored = restored / self.img_range + self.mean
-        return restored[..., : self.upscale * height, : self.upscale * width]
+    def _run_stage(self, stage: nn.Module, x: Tensor, shifted: ShiftedWindows | None) -> Tensor:
+        deep: Tensor = stage(x, self.relative_position_index_SA, self.relative_position_index_OCA, shifted)
+        return deep
 
-    def deep_features(self, shallow: Tensor) -> Tensor:
-        """The residual hybrid attention groups; one plan of windows serves all shifted blocks."""
-        height, width = shallow.shape[2:]
-        deep: Tensor = self.patch_embed(shallow)
-        if self.absolute_pos_embed is not None:
-            if (height, width) != self.resolution:
-                expected = " x ".join(map(str, self.resolution))
-                raise ValueError(f"with ape, the padded image should be {expected}, got {height} x {width}")
-            deep = deep + self.absolute_pos_embed.mT.reshape(1, -1, height, width)
-        deep = self.pos_drop(deep)
-        shifted = None
-        if self.shift_size:
-            shifted = shifted_windows(height, width, self.window_size, self.shift_size, deep.device, deep.dtype)
-        for group in self.layers:
-            deep = group(deep, self.relative_position_index_SA, self.relative_position_index_OCA, shifted)
-        normed: Tensor = self.norm(deep)
-        return normed
+    def _restored(self, features: Tensor, image: Tensor) -> Tensor:
+        restored: Tensor = self.conv_last(self.upsample(self.conv_before_upsample(features)))
+        return restored
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # The windows tell the indices: a file may lack them, and is not believed where it has them.
@@ -526,32 +458,19 @@ VARIANTS: dict[str, Variant] = {
 
 def spec(**config: Any) -> NetSpec:
     """What a caller must know of `HAT(**config)`."""
-    defaults = {"embed_dim": 96, "depths": (6,) * 4, "num_heads": (6,) * 4, "mlp_ratio": 4.0, "upscale": 2, "patch_size": 1}
-    config = _DEFAULTS | {"qkv_bias": True, "ape": False, "patch_norm": True} | defaults | config
-    config |= {"depths": tuple(config["depths"]), "num_heads": tuple(config["num_heads"])}
-    plain = config["qkv_bias"] and config["patch_norm"] and not config["ape"]
-    size, patch = pair(config["img_size"]), pair(config["patch_size"])
-    resolution = (size[0] // patch[0], size[1] // patch[1])
-    published = [
-        task
-        for variant in VARIANTS.values()
-        if plain and all(config[name] == value for name, value in variant.config.items() if name != "img_size")
-        for task in variant.tasks
-    ]
-    return NetSpec(
-        scale=config["upscale"],
-        in_channels=config["in_chans"],
-        out_channels=config["in_chans"],
-        multiple=config["window_size"],
-        halo=None,
-        global_ops=("ChannelAttention",),
-        tasks=tuple(dict.fromkeys(published)),
-        unrecorded=(
-            *("img_size", "patch_size", "conv_scale", "qk_scale", "drop_rate", "attn_drop_rate", "drop_path_rate"),
-            *("use_checkpoint", "img_range"),
-        ),
-        color="gray" if config["in_chans"] == 1 else "rgb",
-        input_size=resolution if config["ape"] else None,
+    with torch.device("meta"):
+        return HAT(**config).spec
+
+
+def _published_tasks(config: dict[str, Any]) -> tuple[str, ...]:
+    """Tasks of the published models of this configuration, whatever they were trained on."""
+    return tuple(
+        dict.fromkeys(
+            task
+            for variant in VARIANTS.values()
+            if variant.config == config | {"img_size": variant.config["img_size"]}
+            for task in variant.tasks
+        )
     )
 
 

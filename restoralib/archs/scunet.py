@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import islice
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from restoralib.blocks.window_attention import (
     DropPath,
     ShiftedWindows,
     attend_in_windows,
+    drop_path_rates,
     in_windows,
     projection,
     relative_position_index,
@@ -145,13 +145,12 @@ class SCUNet(nn.Module):
             raise ValueError(f"config should be seven positive numbers of blocks, got {config}")
         if in_nc < 1 or dim < 1 or dim % (2 * HEAD):
             raise ValueError(f"in_nc should be at least 1 and dim a multiple of {2 * HEAD}, got {in_nc} and {dim}")
-        rates = iter([drop_path_rate * block / max(sum(config) - 1, 1) for block in range(sum(config))])
+        rates = drop_path_rates(drop_path_rate, config)
 
-        def blocks(depth: int, level: int) -> list[nn.Module]:
+        def blocks(stage: int) -> list[nn.Module]:
+            level = min(stage, 6 - stage)
             straddles = input_resolution // 2**level > WINDOW
-            return [
-                SCBlock(2**level * dim, straddles and index % 2 == 1, rate) for index, rate in enumerate(islice(rates, depth))
-            ]
+            return [SCBlock(2**level * dim, straddles and index % 2 == 1, rate) for index, rate in enumerate(rates[stage])]
 
         def down(level: int) -> nn.Module:
             return nn.Conv2d(2**level * dim, 2 ** (level + 1) * dim, 2, 2, bias=False)
@@ -160,13 +159,13 @@ class SCUNet(nn.Module):
             return nn.ConvTranspose2d(2 ** (level + 1) * dim, 2**level * dim, 2, 2, bias=False)
 
         self.m_head = nn.Sequential(nn.Conv2d(in_nc, dim, 3, padding=1, bias=False))
-        self.m_down1 = nn.Sequential(*blocks(config[0], 0), down(0))
-        self.m_down2 = nn.Sequential(*blocks(config[1], 1), down(1))
-        self.m_down3 = nn.Sequential(*blocks(config[2], 2), down(2))
-        self.m_body = nn.Sequential(*blocks(config[3], 3))
-        self.m_up3 = nn.Sequential(up(2), *blocks(config[4], 2))
-        self.m_up2 = nn.Sequential(up(1), *blocks(config[5], 1))
-        self.m_up1 = nn.Sequential(up(0), *blocks(config[6], 0))
+        self.m_down1 = nn.Sequential(*blocks(0), down(0))
+        self.m_down2 = nn.Sequential(*blocks(1), down(1))
+        self.m_down3 = nn.Sequential(*blocks(2), down(2))
+        self.m_body = nn.Sequential(*blocks(3))
+        self.m_up3 = nn.Sequential(up(2), *blocks(4))
+        self.m_up2 = nn.Sequential(up(1), *blocks(5))
+        self.m_up1 = nn.Sequential(up(0), *blocks(6))
         self.m_tail = nn.Sequential(nn.Conv2d(dim, in_nc, 3, padding=1, bias=False))
         self.spec = spec(in_nc, config, dim, drop_path_rate, input_resolution)
 

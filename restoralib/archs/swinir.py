@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections import OrderedDict
 from collections.abc import Sequence
-from itertools import count, islice
+from itertools import count
 from typing import Any, Literal
 
 import torch
@@ -19,18 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant
-from restoralib.blocks.norm import LayerNorm2d
+from restoralib.blocks.swin_body import SwinBody, patch_resolution
 from restoralib.blocks.upsample import PixelShuffleDirect, PixelShuffleUpsample
-from restoralib.blocks.window_attention import RSTB, ResiConnection, residual_conv, shifted_windows
-from restoralib.ops.pad import pad_to_multiple
+from restoralib.blocks.window_attention import RSTB, ResiConnection, residual_conv
 
 Upsampler = Literal["", "pixelshuffle", "pixelshuffledirect", "nearest+conv"]
 
-RGB_MEAN = (0.4488, 0.4371, 0.4040)  # of DIV2K
 WIDTH = 64  # channels of the upsamplers
 
 
-class SwinIR(nn.Module):
+class SwinIR(SwinBody):
     """A convolution for shallow features, residual Swin Transformer blocks for deep ones, and a reconstruction of their sum.
 
     Args:
@@ -67,8 +64,6 @@ class SwinIR(nn.Module):
     derived_suffixes = ("attn_mask", "relative_position_index")
     """Endings of the keys that follow from the configuration: files may lack them, or have them for another `img_size`."""
 
-    mean: Tensor
-
     def __init__(
         self,
         img_size: int | Sequence[int] = 64,
@@ -92,50 +87,44 @@ class SwinIR(nn.Module):
         upsampler: Upsampler | None = "",
         resi_connection: ResiConnection = "1conv",
     ) -> None:
-        super().__init__()
-        if len(depths) != len(num_heads) or min(depths, default=0) < 1:
-            raise ValueError(f"depths and num_heads should be positive, as many of each, got {depths} and {num_heads}")
-        self.upsampler = upsampler or ""
-        self.upscale = upscale if upsampler else 1
-        reconstruction = _reconstruction(self.upsampler, upscale)
-        self.img_range = img_range
-        self.resolution = (pair(img_size)[0] // pair(patch_size)[0], pair(img_size)[1] // pair(patch_size)[1])
-        shifted = min(self.resolution) > window_size
-        self.window_size = window_size if shifted else min(self.resolution)
-        self.shift_size = self.window_size // 2 if shifted else 0
-        # Layers with smaller windows need their multiples too.
-        self.multiple = math.lcm(window_size, self.window_size)
+        upsampler = upsampler or ""
+        reconstruction = _reconstruction(upsampler, upscale)
+        resolution = patch_resolution(img_size, patch_size)
 
-        mean = torch.tensor(RGB_MEAN) if in_chans == 3 else torch.zeros(in_chans)
-        self.register_buffer("mean", mean[:, None, None], persistent=False)
-        self.conv_first = nn.Conv2d(in_chans, embed_dim, 3, padding=1)
-        norm = LayerNorm2d(embed_dim, eps=1e-5) if patch_norm else nn.Identity()
-        self.patch_embed = nn.Sequential(OrderedDict(norm=norm))
-        self.absolute_pos_embed = nn.Parameter(torch.empty(1, math.prod(self.resolution), embed_dim)) if ape else None
-        if self.absolute_pos_embed is not None:
-            nn.init.trunc_normal_(self.absolute_pos_embed, std=0.02)
-        self.pos_drop = nn.Dropout(drop_rate)
-        rates = iter([drop_path_rate * layer / max(sum(depths) - 1, 1) for layer in range(sum(depths))])
-        self.layers = nn.ModuleList(
-            RSTB(
+        def stage(depth: int, heads: int, rates: Sequence[float]) -> RSTB:
+            return RSTB(
                 embed_dim,
                 depth,
                 heads,
                 self.window_size,
-                shifted,
+                bool(self.shift_size),
                 resi_connection,
-                drop_path=list(islice(rates, depth)),
+                drop_path=rates,
                 use_checkpoint=use_checkpoint,
                 mlp_ratio=mlp_ratio,
                 qkv_bias=qkv_bias,
                 qk_scale=qk_scale,
                 drop=drop_rate,
                 attn_drop=attn_drop_rate,
-                resolution=self.resolution,
+                resolution=resolution,
             )
-            for depth, heads in zip(depths, num_heads, strict=True)
+
+        super().__init__(
+            stage,
+            depths,
+            num_heads,
+            in_chans=in_chans,
+            embed_dim=embed_dim,
+            resolution=resolution,
+            window_size=window_size,
+            drop_rate=drop_rate,
+            drop_path_rate=drop_path_rate,
+            ape=ape,
+            patch_norm=patch_norm,
+            upscale=upscale if upsampler else 1,
+            img_range=img_range,
         )
-        self.norm = LayerNorm2d(embed_dim, eps=1e-5)
+        self.upsampler = upsampler
         self.conv_after_body = residual_conv(embed_dim, resi_connection)
         if self.upsampler == "pixelshuffledirect":
             self.upsample: nn.Module = PixelShuffleDirect(embed_dim, upscale, in_chans)
@@ -165,44 +154,16 @@ class SwinIR(nn.Module):
             unrecorded=(
                 *("img_size", "patch_size", "img_range", "qk_scale", "drop_rate", "attn_drop_rate", "drop_path_rate"),
                 *("use_checkpoint",),
-                *(() if shifted else ("window_size",)),
+                *(() if min(resolution) > window_size else ("window_size",)),
                 *(() if upsampler else ("upscale",)),
             ),
             color="gray" if in_chans == 1 else "rgb",
-            input_size=self.resolution if ape else None,
+            input_size=resolution if ape else None,
         )
 
-    def forward(self, image: Tensor) -> Tensor:
-        height, width = image.shape[-2:]
-        x = pad_to_multiple(image, self.multiple)
-        # All of it; for dynamic shapes it tells torch.compile that the sides are multiples, which saves minutes.
-        x = x[..., : round_up(height, self.multiple), : round_up(width, self.multiple)]
-        x = (x - self.mean) * self.img_range
-        shallow = self.conv_first(x).contiguous(memory_format=torch.channels_last)
-        features = shallow + self.conv_after_body(self.deep_features(shallow))
+    def _restored(self, features: Tensor, image: Tensor) -> Tensor:
         restored = self.reconstruct(features)
-        if not self.upsampler:
-            restored = x + restored
-        restored = restored / self.img_range + self.mean
-        return restored[..., : self.upscale * height, : self.upscale * width]
-
-    def deep_features(self, shallow: Tensor) -> Tensor:
-        """The residual Swin Transformer blocks; one plan of windows serves all shifted layers."""
-        height, width = shallow.shape[2:]
-        deep: Tensor = self.patch_embed(shallow)
-        if self.absolute_pos_embed is not None:
-            if (height, width) != self.resolution:
-                expected = " x ".join(map(str, self.resolution))
-                raise ValueError(f"with ape, the padded image should be {expected}, got {height} x {width}")
-            deep = deep + self.absolute_pos_embed.mT.reshape(1, -1, height, width)
-        deep = self.pos_drop(deep)
-        shifted = None
-        if self.shift_size:
-            shifted = shifted_windows(height, width, self.window_size, self.shift_size, deep.device, deep.dtype)
-        for layer in self.layers:
-            deep = layer(deep, shifted)
-        normed: Tensor = self.norm(deep)
-        return normed
+        return restored if self.upsampler else image + restored
 
     def reconstruct(self, features: Tensor) -> Tensor:
         """The image, or where there is no upsampler its residual, from features."""
@@ -217,17 +178,6 @@ class SwinIR(nn.Module):
                 x = F.leaky_relu(self.conv_up2(F.interpolate(x, scale_factor=2)), 0.2)
             x = F.leaky_relu(self.conv_hr(x), 0.2)
         return x if self.upsampler == "pixelshuffledirect" else self.conv_last(x)
-
-
-def pair(size: int | Sequence[int]) -> tuple[int, int]:
-    """(height, width) of a side or of both."""
-    height, width = (size, size) if isinstance(size, int) else size
-    return height, width
-
-
-def round_up(length: int, multiple: int) -> int:
-    """The next multiple that is not less."""
-    return (length + multiple - 1) // multiple * multiple
 
 
 def _reconstruction(upsampler: str, upscale: int) -> list[tuple[int, int]]:

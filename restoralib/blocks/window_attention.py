@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -227,6 +228,13 @@ def residual_conv(channels: int, connection: ResiConnection = "1conv") -> nn.Mod
     raise ValueError(f"resi_connection should be '1conv' or '3conv', got {connection!r}")
 
 
+def drop_path_rates(last: float, depths: Sequence[int]) -> list[list[float]]:
+    """Stochastic depth of the layers of each stage, rising from 0 at the first layer to `last` at the last one."""
+    count = sum(depths)
+    rates = iter([last * layer / max(count - 1, 1) for layer in range(count)])
+    return [list(islice(rates, depth)) for depth in depths]
+
+
 class DropPath(nn.Module):
     """Stochastic depth (Huang et al., arXiv:1603.09382): in training a branch vanishes for some images of the batch.
 
@@ -246,7 +254,50 @@ class DropPath(nn.Module):
         return x * F.dropout(x.new_ones(x.shape[:1] + (1,) * (x.ndim - 1)), self.rate)
 
 
-class WindowAttention(nn.Module):
+class IndexedAttention(nn.Module):
+    """Attention within windows (Swin, eq. 4), whose caller has the rows of the bias table for all pairs of pixels.
+
+    Args:
+        dim: channels in and out.
+        num_heads: a divisor of `dim`.
+        window_size: side of the windows in pixels.
+        qkv_bias: whether queries, keys and values have biases.
+        qk_scale: factor of the logits; None for (dim / num_heads)**-0.5.
+        attn_drop: dropout of the attention weights.
+        proj_drop: dropout of the result.
+
+    Shapes: windows (b, w, n, c) and the index (n, n) -> (b, w, n, c); `mask` as for `attend_in_windows`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        window_size: int = 8,
+        qkv_bias: bool = True,
+        qk_scale: float | None = None,
+        attn_drop: float = 0.0,
+        proj_drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim should be a multiple of num_heads, got {dim} and {num_heads}")
+        self.num_heads = num_heads
+        self.scale = qk_scale or (dim // num_heads) ** -0.5
+        self.attn_drop = attn_drop
+        self.relative_position_bias_table = relative_position_bias_table(2 * window_size - 1, num_heads)
+        self.qkv = projection(dim, 3 * dim, qkv_bias)
+        self.proj = projection(dim, dim)
+        self.proj_drop = nn.Dropout(proj_drop)
+
+    def forward(self, windows: Tensor, index: Tensor, mask: Tensor | None = None) -> Tensor:
+        bias = self.relative_position_bias_table.T[:, index]
+        dropout = self.attn_drop if self.training else 0.0
+        output: Tensor = self.proj_drop(attend_in_windows(windows, self.qkv, self.proj, bias, mask, self.scale, dropout))
+        return output
+
+
+class WindowAttention(IndexedAttention):
     """Self-attention among the pixels of a window, with a learned bias for every relative position (Swin, eq. 4).
 
     Args:
@@ -274,23 +325,11 @@ class WindowAttention(nn.Module):
         attn_drop: float = 0.0,
         proj_drop: float = 0.0,
     ) -> None:
-        super().__init__()
-        if dim % num_heads:
-            raise ValueError(f"dim should be a multiple of num_heads, got {dim} and {num_heads}")
-        self.num_heads = num_heads
-        self.scale = qk_scale or (dim // num_heads) ** -0.5
-        self.attn_drop = attn_drop
-        self.relative_position_bias_table = relative_position_bias_table(2 * window_size - 1, num_heads)
+        super().__init__(dim, num_heads, window_size, qkv_bias, qk_scale, attn_drop, proj_drop)
         self.register_buffer("relative_position_index", relative_position_index(window_size))
-        self.qkv = projection(dim, 3 * dim, qkv_bias)
-        self.proj = projection(dim, dim)
-        self.proj_drop = nn.Dropout(proj_drop)
 
-    def forward(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
-        bias = self.relative_position_bias_table.T[:, self.relative_position_index]
-        dropout = self.attn_drop if self.training else 0.0
-        output: Tensor = self.proj_drop(attend_in_windows(windows, self.qkv, self.proj, bias, mask, self.scale, dropout))
-        return output
+    def forward(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        return super().forward(windows, self.relative_position_index, mask)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # The window's size tells the index: a file may lack it, and is not believed where it has one.

@@ -11,7 +11,8 @@ from halo import measured_halo
 from outline import outline
 
 from restoralib import load_model
-from restoralib.archs.swinir import RGB_MEAN, VARIANTS, SwinIR, infer_config, spec
+from restoralib.archs.swinir import VARIANTS, SwinIR, infer_config, spec
+from restoralib.blocks.swin_body import RGB_MEAN
 from restoralib.checkpoints import CheckpointWarning
 
 TINY = {"embed_dim": 8, "depths": (2, 1), "num_heads": (2, 1), "window_size": 4, "mlp_ratio": 2}

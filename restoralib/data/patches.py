@@ -7,7 +7,8 @@ import hashlib
 import torch
 from torch import Tensor
 
-from restoralib.data.photographs import random_integer, turn
+from restoralib.data.photographs import random_corner, random_integer, turn
+from restoralib.degradations import pad_border
 
 
 def pair_generator(seed: int, item: int | str) -> torch.Generator:
@@ -21,19 +22,24 @@ def mirrored_to(image: Tensor, height: int, width: int) -> Tensor:
 
     Shapes: (c, h, w) -> (c, max(h, height), max(w, width)).
     """
-    for axis, size in ((-2, height), (-1, width)):
-        length = image.shape[axis]
-        if length < size:
-            places = torch.arange(size) % (2 * length)
-            image = image.index_select(axis, torch.where(places < length, places, 2 * length - 1 - places))
-    return image
+    below, right = max(0, height - image.shape[-2]), max(0, width - image.shape[-1])
+    return pad_border(image, (0, right, 0, below), "symmetric")
+
+
+def check_size(size: int | None) -> None:
+    """Refuse a side of patches that is none; None stands for whole images.
+
+    Raises:
+        ValueError: it is below 1.
+    """
+    if size is not None and size < 1:
+        raise ValueError(f"size, the side of a patch, should be at least 1, or None for whole images, got {size}")
 
 
 def random_patch(image: Tensor, size: int, generator: torch.Generator) -> Tensor:
     """A square patch at a random place, not turned: (c, h, w) -> (c, size, size). Smaller images are mirrored first."""
     image = mirrored_to(image, size, size)
-    top = random_integer(image.shape[-2] - size + 1, generator)
-    left = random_integer(image.shape[-1] - size + 1, generator)
+    top, left = random_corner(image, size, generator)
     return image[:, top : top + size, left : left + size]
 
 
@@ -63,8 +69,7 @@ def random_patch_pair(
         )
     degraded = mirrored_to(degraded, size, size)
     clean = mirrored_to(clean, scale * size, scale * size)
-    top = random_integer(degraded.shape[-2] - size + 1, generator)
-    left = random_integer(degraded.shape[-1] - size + 1, generator)
+    top, left = random_corner(degraded, size, generator)
     degraded = degraded[:, top : top + size, left : left + size]
     clean = clean[:, scale * top : scale * (top + size), scale * left : scale * (left + size)]
     if turned:

@@ -57,6 +57,12 @@ def random_integer(high: int, generator: torch.Generator) -> int:
     return int(torch.randint(high, (), generator=generator))
 
 
+def random_corner(image: Tensor, size: int, generator: torch.Generator) -> tuple[int, int]:
+    """Row and column where a square patch begins that lies in an image."""
+    top = random_integer(image.shape[-2] - size + 1, generator)
+    return top, random_integer(image.shape[-1] - size + 1, generator)
+
+
 def turn(image: Tensor, kind: int) -> Tensor:
     """One of the eight flips and quarter turns of the last two axes; kind 0 changes nothing."""
     if kind & 1:
@@ -79,8 +85,7 @@ def random_patches(images: Sequence[Tensor], size: int, count: int, generator: t
     patches = []
     for _ in range(count):
         image = images[random_integer(len(images), generator)]
-        top = random_integer(image.shape[-2] - size + 1, generator)
-        left = random_integer(image.shape[-1] - size + 1, generator)
+        top, left = random_corner(image, size, generator)
         patch = image[:, top : top + size, left : left + size]
         patches.append(turn(patch, random_integer(8, generator)))
     return torch.stack(patches)

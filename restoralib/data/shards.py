@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from restoralib.data.benchmark import Pair
-from restoralib.data.patches import pair_generator
+from restoralib.data.patches import check_size, pair_generator
 from restoralib.data.reading import DatasetError, decode, to_image
 from restoralib.data.training_pairs import pair_item
 from restoralib.ops.levels import nearest_levels, round_to_levels
@@ -103,8 +103,10 @@ def read_shards(
 
     Raises:
         DatasetError: there is no shard, or one is missing or cut short.
+        ValueError: the size is below 1.
         ImportError: the extra `data` is not installed.
     """
+    check_size(size)
     webdataset = _webdataset()
     if isinstance(shards, str | os.PathLike) and Path(shards).is_dir():
         files = sorted(Path(shards).glob("*.tar"))

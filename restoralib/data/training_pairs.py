@@ -13,10 +13,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from restoralib.data.benchmark import Benchmark, Pair
-from restoralib.data.patches import pair_generator, random_patch, random_patch_pair
+from restoralib.data.patches import check_size, pair_generator, random_patch, random_patch_pair
 from restoralib.data.photographs import random_integer, turn
 from restoralib.data.reading import IMAGE_SUFFIXES, DatasetError, image_files, read_pixels, to_image
 from restoralib.degradations import Chain, Degradation, Downsample, RoundToLevels, record
+from restoralib.degradations.degradation import check_reduction
 
 Degrade = Degradation | Callable[[torch.Generator], Degradation] | int
 Photographs = str | os.PathLike[str] | Sequence[Path] | Mapping[str, Tensor] | Benchmark
@@ -48,8 +49,10 @@ def draw_pair(
         turned: draw one of the eight flips and quarter turns, too.
 
     Raises:
-        ValueError: the side is no multiple of the reduction.
+        ValueError: the side is no multiple of the reduction, or that is below 1.
     """
+    if isinstance(degrade, int):
+        check_reduction(degrade)
     clean = image if size is None else random_patch(image, size, generator)
     if turned:
         clean = turn(clean, random_integer(8, generator)).contiguous()
@@ -94,6 +97,7 @@ class CleanPairs(Dataset[dict[str, Any]]):
 
     Raises:
         DatasetError: there is no photograph.
+        ValueError: the size or the reduction is below 1.
     """
 
     def __init__(
@@ -107,6 +111,9 @@ class CleanPairs(Dataset[dict[str, Any]]):
         turned: bool = True,
         keep_gray: bool = False,
     ) -> None:
+        check_size(size)
+        if isinstance(degrade, int):
+            check_reduction(degrade)
         self.sources: list[tuple[str, Path | Tensor]] = []
         self.benchmark = photographs if isinstance(photographs, Benchmark) else None
         if isinstance(photographs, str | os.PathLike):
@@ -167,6 +174,10 @@ class StoredPairs(Dataset[dict[str, Any]]):
         length: number of patches; None for one of each pair.
         seed: of all patches.
         turned: flip and turn both sides alike, at random.
+
+    Raises:
+        DatasetError: there are no pairs.
+        ValueError: the size is below 1.
     """
 
     def __init__(
@@ -178,6 +189,7 @@ class StoredPairs(Dataset[dict[str, Any]]):
         seed: int = 0,
         turned: bool = True,
     ) -> None:
+        check_size(size)
         if len(pairs) == 0:
             raise DatasetError("there are no pairs to take patches of")
         self.pairs = pairs

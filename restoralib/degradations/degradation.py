@@ -59,6 +59,16 @@ def check_image(image: Tensor) -> Tensor:
     return image
 
 
+def check_reduction(scale: float) -> None:
+    """Refuse a factor of reduction that enlarges, or is none.
+
+    Raises:
+        ValueError: it is below 1, or NaN.
+    """
+    if not scale >= 1:
+        raise ValueError(f"the scale of a reduction should be at least 1, got {scale}")
+
+
 def seeded(seed: int) -> torch.Generator:
     """A generator on the CPU, where the same seed gives the same numbers whatever device the image is on."""
     return torch.Generator().manual_seed(seed)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from restoralib.degradations.degradation import Degradation, check_image, choice, uniform
+from restoralib.degradations.degradation import Degradation, check_image, check_reduction, choice, uniform
 from restoralib.degradations.filters import Padding, blur_decimate
 from restoralib.degradations.fspecial import fspecial_gaussian
 from restoralib.degradations.kernels import Range, shift_kernel
@@ -34,9 +34,10 @@ class Downsample(Degradation):
     antialias: bool = True
     back: Kernel | None = None
 
+    def __post_init__(self) -> None:
+        check_reduction(self.scale)
+
     def __call__(self, image: Tensor) -> Tensor:
-        if not self.scale >= 1:
-            raise ValueError(f"the scale of a reduction should be at least 1, got {self.scale}")
         small = resize(check_image(image), 1 / self.scale, kernel=self.kernel, antialias=self.antialias).clamp(0, 1)
         if self.back is None:
             return small
@@ -72,6 +73,9 @@ class BlurDecimate(Degradation):
     size: int = 25
     shifted: bool = True
     padding: Padding = "reflect"
+
+    def __post_init__(self) -> None:
+        check_reduction(self.scale)
 
     def kernel(self) -> Tensor:
         """(size, size), float64, of sum one, for a convolution."""

@@ -23,11 +23,17 @@ from restoralib.degradations._fields import (
 )
 from restoralib.degradations.degradation import Degradation, check_image, draw_seed, seeded, uniform
 from restoralib.degradations.filters import gaussian_blur, pad_border
+from restoralib.degradations.levels import check_level
 from restoralib.ops.precision import full_precision
 
 
 def transmission(depth: Tensor, beta: float) -> Tensor:
-    """The share of light that arrives, exp(-beta depth): 1 where the air is clear or the depth nothing."""
+    """The share of light that arrives, exp(-beta depth): 1 where the air is clear or the depth nothing.
+
+    Raises:
+        ValueError: beta is negative.
+    """
+    check_level(beta, "beta")
     return torch.exp(-beta * depth)
 
 
@@ -44,7 +50,7 @@ def haze(image: Tensor, depth: Tensor, beta: float = 1.2, airlight: float | tupl
         The hazy image, in [0, 1] where image and airlight are.
 
     Raises:
-        ValueError: the depth has another size, or airlight another count.
+        ValueError: the depth has another size, airlight another count, or beta is negative.
     """
     scene = full_precision(check_image(image))
     return veil(scene, transmission(layer_like(depth, scene), beta), airlight).to(image.dtype)

@@ -153,7 +153,7 @@ class Rain(Degradation):
 
     def __call__(self, image: Tensor) -> Tensor:
         scene = full_precision(check_image(image))
-        if self.veil > 0:
+        if self.veil:
             scene = veil(scene, transmission(depth_proxy(scene, self.seed), self.veil), 0.8)
         generator = seeded(self.seed)
         layers = [

@@ -105,6 +105,8 @@ def test_writing_stops_without_a_half_shard(pairs, tmp_path):
     assert [item["name"] for item in read_shards(tmp_path / "s")] == list(pairs.names[:2])
     with pytest.raises(ValueError, match="at least 1, got 0"):
         write_shards(tmp_path / "s", pairs, per_shard=0)
+    with pytest.raises(ValueError, match="side of a patch, should be at least 1"):
+        read_shards(tmp_path / "s", size=0)
 
 
 def test_webdataset_is_named_where_it_is_missing(pairs, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from restoralib.data import (
     CleanPairs,
     DatasetError,
+    Pair,
     StoredPairs,
     draw_pair,
     open_benchmark,
@@ -132,6 +133,23 @@ def test_photographs_come_from_folders_files_memory_and_benchmarks(folder):
         assert len(pairs) == 3
         for item, other in zip(wanted, pairs, strict=True):
             assert item["name"] == other["name"] and torch.equal(item["degraded"], other["degraded"])
+
+
+@pytest.mark.parametrize("degrade", [0, -2])
+def test_reductions_below_one_are_named_at_once(folder, degrade):
+    words = f"scale of a reduction should be at least 1, got {degrade}"
+    with pytest.raises(ValueError, match=words):
+        CleanPairs(folder, degrade)
+    with pytest.raises(ValueError, match=words):
+        draw_pair(torch.rand(3, 8, 8), degrade, torch.Generator())
+
+
+@pytest.mark.parametrize("size", [0, -8])
+def test_sizes_below_one_are_named_at_once(folder, size):
+    pairs = [Pair("a", torch.rand(3, 8, 8), torch.rand(3, 8, 8))]
+    for build in (lambda: CleanPairs(folder, 2, size=size), lambda: StoredPairs(pairs, size=size)):
+        with pytest.raises(ValueError, match=f"side of a patch, should be at least 1, or None for whole images, got {size}"):
+            build()
 
 
 def test_sources_without_photographs_are_refused(tmp_path, make):

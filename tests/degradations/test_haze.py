@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from restoralib.degradations import Fog, Haze, depth_proxy, haze, transmission
+from restoralib.degradations import Fog, Haze, Rain, depth_proxy, haze, transmission
 
 
 def test_transmission_lies_above_nothing_and_is_whole_without_depth():
@@ -49,6 +49,14 @@ def test_a_coloured_airlight_is_averaged_for_grey():
 def test_a_depth_that_does_not_fit_is_refused(shape):
     with pytest.raises(ValueError, match="layer should have the image's height and width"):
         haze(torch.rand(2, 3, 5, 5), torch.rand(shape))
+
+
+@pytest.mark.parametrize("beta", [-0.5, math.nan, math.inf])
+def test_air_that_adds_light_is_refused(beta):
+    image = torch.rand(1, 3, 8, 8)
+    for call in (lambda: haze(image, torch.ones(8, 8), beta), lambda: Haze(beta=beta)(image), lambda: Rain(veil=beta)(image)):
+        with pytest.raises(ValueError, match="beta should be zero or more"):
+            call()
 
 
 def test_an_airlight_of_two_numbers_is_refused():

@@ -119,6 +119,14 @@ def test_other_scales(kind, scale):
         kind(scale=0)(image)
 
 
+@pytest.mark.parametrize("kind", [RealESRGANDegradation, BSRGANDegradation])
+@pytest.mark.parametrize("scale", [0, -1, -4])
+def test_other_scales_are_named_when_they_are_drawn(kind, scale):
+    for seed in range(8):
+        with pytest.raises(ValueError, match=r"scale of a reduction should be at least 1, got -?[0-9]"):
+            kind.draw(generator(seed), scale=scale)
+
+
 # Real-ESRGAN.
 
 

@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from restoralib.degradations.blur import GaussianBlur
 from restoralib.degradations.camera import CameraNoise
-from restoralib.degradations.degradation import Degradation, check_image, choice, draw_seed, integer, uniform
+from restoralib.degradations.degradation import Degradation, check_image, check_reduction, choice, draw_seed, integer, uniform
 from restoralib.degradations.downsample import BlurDecimate, Downsample
 from restoralib.degradations.interpolation import Interpolate, Interpolation, interpolate
 from restoralib.degradations.jpeg import JPEG
@@ -46,6 +46,9 @@ class BSRGANDegradation(Degradation):
     mode: Interpolation = "bicubic"
     after: tuple[Degradation, ...] = ()
 
+    def __post_init__(self) -> None:
+        check_reduction(self.scale)
+
     def __call__(self, image: Tensor) -> Tensor:
         whole = self.target(check_image(image))
         size = tuple(max(side // self.scale, 1) for side in whole.shape[-2:])
@@ -62,8 +65,6 @@ class BSRGANDegradation(Degradation):
 
         An image smaller than the scale stays as it is.
         """
-        if self.scale < 1:
-            raise ValueError(f"scale should be at least 1, got {self.scale}")
         h, w = image.shape[-2:]
         return image[..., : h // self.scale * self.scale or h, : w // self.scale * self.scale or w]
 

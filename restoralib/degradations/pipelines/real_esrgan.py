@@ -13,15 +13,15 @@ from torch import Tensor
 from typing_extensions import Self
 
 from restoralib.degradations.blur import GaussianBlur, SincBlur
-from restoralib.degradations.degradation import Degradation, check_image, choice, uniform
+from restoralib.degradations.degradation import Degradation, check_image, check_reduction, choice, uniform
 from restoralib.degradations.filters import filter2d, usm_sharpen
 from restoralib.degradations.interpolation import Interpolate, Interpolation, interpolate
 from restoralib.degradations.jpeg import DiffJPEG
+from restoralib.degradations.kernels import Range
 from restoralib.degradations.noise import GaussianNoise, PoissonNoise
 from restoralib.ops.levels import round_to_levels
 from restoralib.ops.precision import full_precision
 
-Range = tuple[float, float]
 _MODES: tuple[Interpolation, ...] = ("area", "bilinear", "bicubic")
 
 
@@ -108,9 +108,10 @@ class RealESRGANDegradation(Degradation):
     last_blur: SincBlur | None = None
     jpeg_last: bool = True
 
+    def __post_init__(self) -> None:
+        check_reduction(self.scale)
+
     def __call__(self, image: Tensor) -> Tensor:
-        if self.scale < 1:
-            raise ValueError(f"scale should be at least 1, got {self.scale}")
         h, w = check_image(image).shape[-2:]
         size = (max(h // self.scale, 1), max(w // self.scale, 1))
         out = _blurred(full_precision(self.target(image)), self.blur)

@@ -91,13 +91,14 @@ def sample_with_travel(
         last = denoised.x0
         return denoised
 
-    for t, r in pairwise(map(moment, grid)):
-        if r < t:
+    for earlier, later in pairwise(grid):
+        t, r = moment(earlier), moment(later)
+        if later < earlier:
             x = one_step(remembered, x, t, r, step, draw, guidance, callback)
         elif up == "x0":
             x = process.marginal(last, r, draw(x))
         else:
-            now, later = process.coefficients(t), process.coefficients(r)
-            ratio = later.a / now.a
-            x = ratio * x + (later.s**2 - ratio**2 * now.s**2).clamp(min=0).sqrt() * draw(x)
+            now, noisier = process.coefficients(t), process.coefficients(r)
+            ratio = noisier.a / now.a
+            x = ratio * x + (noisier.s**2 - ratio**2 * now.s**2).clamp(min=0).sqrt() * draw(x)
     return x

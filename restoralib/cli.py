@@ -303,8 +303,8 @@ def parse_settings(texts: Sequence[str] | None) -> dict[str, Any]:
     return settings
 
 
-def choose_model(name: str, settings: dict[str, Any]) -> Callable[..., Any]:
-    """The model of a task, a name or a checkpoint file, loaded once for all images."""
+def choose_model(name: str, settings: dict[str, Any], find: Callable[[str], Any] | None = None) -> Any:
+    """The model of a task, a name or a checkpoint file, loaded once for all images; `find_model` finds it, or `find`."""
     from restoralib import load_model
     from restoralib.checkpoints import AmbiguousCheckpoint
     from restoralib.restoration.models import find_model
@@ -312,7 +312,7 @@ def choose_model(name: str, settings: dict[str, Any]) -> Callable[..., Any]:
     if settings and not Path(name).is_file():
         raise ValueError(f"--set is for checkpoint files, and {name} is none")
     try:
-        return load_model(name, **settings) if settings else find_model(name)
+        return load_model(name, **settings) if settings else (find or find_model)(name)
     except AmbiguousCheckpoint as error:
         said, _, call = str(error).partition("; say it: ")
         arguments = ("scale=3" if "scale" in argument else f"{argument}=…" for argument in re.findall(r"(\w+)=…", call))
@@ -582,6 +582,7 @@ def evaluate(
     """
     from restoralib.evaluation import evaluate_restoravision, lay_out, write_evaluations, write_report
     from restoralib.evaluation.restoravision import NOTES
+    from restoralib.evaluation.run import PLAIN, find_method
 
     try:
         if csv_file and (preset or len(model) * len(data) > 1):
@@ -589,7 +590,7 @@ def evaluate(
         if report and not output:
             output = report / "runs"
         given = parse_settings(settings)
-        named = {name: name if name in PLAIN_MODELS else choose_model(name, given) for name in dict.fromkeys(model)}
+        named = {name: name if name in PLAIN else choose_model(name, given, find_method) for name in dict.fromkeys(model)}
         names = [name for name in (part.strip() for part in metrics.split(",")) if name] if metrics else None
         options: dict[str, Any] = {"device": device, "dtype": dtype, "tile": parse_tile(tile), "ensemble": ensemble}
         options |= {"pictures": report is not None, "sheets": sheets, "weights": parse_weights(weights)}
@@ -615,9 +616,6 @@ def evaluate(
     except (ValueError, TypeError, OSError, ImportError) as error:
         raise stop(error) from error
     raise typer.Exit(1 if any(evaluation.failures for evaluation in found) else 0)
-
-
-PLAIN_MODELS = ("bicubic", "identity", "noisy")
 
 
 def parse_weights(texts: Sequence[str] | None) -> dict[str, Path]:
@@ -676,8 +674,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     for note in evaluation.notes:
         messages.print(f"[yellow]note:[/yellow] {escape(note)}", highlight=False, soft_wrap=True)
     for failure in evaluation.failures:
-        about = f"{failure.name}, {failure.metric}" if failure.metric else failure.name
-        messages.print(f"[red]failed:[/red] {escape(f'{about}: {failure.reason}')}", highlight=False, soft_wrap=True)
+        messages.print(f"[red]failed:[/red] {escape(str(failure))}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from restoralib.evaluation.measures import MEASURES
+from restoralib.evaluation.measures import MEASURES, Measure
 from restoralib.evaluation.records import safe_name
 from restoralib.evaluation.results import Evaluation, ImageFigures, read_evaluations, write_text
 from restoralib.metrics import PROTOCOLS
@@ -135,6 +135,7 @@ def write_report(
         The page.
 
     Raises:
+        FileNotFoundError: there is no such file of results.
         ValueError: there is nothing to show, or a file holds no evaluation.
     """
     evaluations: list[Evaluation] = []
@@ -185,31 +186,34 @@ def _tables(evaluations: Iterable[Evaluation]) -> list[_Table]:
     return tables
 
 
+def _measure(name: str) -> Measure:
+    """What is known of a measure; of one that a file of results has from elsewhere, the name alone."""
+    return MEASURES.get(name) or Measure(name, name)
+
+
 def shown(name: str, value: float | None) -> str:
     """A figure as tables print it."""
     if value is None or math.isnan(value):
         return "-" if value is None else "not defined"
-    return "∞" if math.isinf(value) else f"{value:.{MEASURES[name].digits if name in MEASURES else 4}f}"
+    return "∞" if math.isinf(value) else f"{value:.{_measure(name).digits}f}"
 
 
 def best(name: str, values: Sequence[float | None]) -> set[int]:
     """Which of several figures is the best by what the table prints; none where there is nothing to compare."""
-    larger = name not in MEASURES or MEASURES[name].larger
+    measure = _measure(name)
     known = {
-        place: round(value, MEASURES[name].digits if name in MEASURES else 4)
-        for place, value in enumerate(values)
-        if value is not None and not math.isnan(value)
+        place: round(value, measure.digits) for place, value in enumerate(values) if value is not None and not math.isnan(value)
     }
     if len(known) < 2:
         return set()
-    top = (max if larger else min)(known.values())
+    top = (max if measure.larger else min)(known.values())
     return {place for place, value in known.items() if value == top}
 
 
 def _head(name: str) -> str:
     """The title of a measure, and which way is better."""
-    measure = MEASURES.get(name)
-    return f"{escape(measure.title if measure else name)} {'↑' if measure is None or measure.larger else '↓'}"
+    measure = _measure(name)
+    return f"{escape(measure.title)} {'↑' if measure.larger else '↓'}"
 
 
 def _cells(name: str, values: Sequence[float | None], marked: set[int]) -> list[str]:
@@ -254,9 +258,7 @@ def _section(table: _Table, folder: Path, most: int) -> str:
     told = [f"Input: {escape(' / '.join(text for text in inputs if text))}."]
     for label, evaluation in zip(labels, table.evaluations, strict=True):
         told += [escape(f"{label}: {note}") for note in evaluation.notes]
-        for failure in evaluation.failures:
-            about = f"{failure.name}, {failure.metric}" if failure.metric else failure.name
-            told.append(escape(f"{label}: {about}: {failure.reason}"))
+        told += [escape(f"{label}: {failure}") for failure in evaluation.failures]
     said = "".join(f"<li>{line}</li>\n" for line in told)
     by_image = _by_image(table, labels)
     figures = [_figure(name, entries, folder) for name, entries in list(by_image.items())[:most]]

@@ -18,8 +18,8 @@ from restoralib.evaluation.measures import MEASURES, Weights, get_measures, load
 from restoralib.evaluation.records import safe_name
 from restoralib.evaluation.report import best, shown
 from restoralib.evaluation.results import Evaluation
-from restoralib.evaluation.run import PLAIN, evaluate, open_path
-from restoralib.restoration.models import Model, find_model
+from restoralib.evaluation.run import evaluate, find_method, open_path, wants_enlarged
+from restoralib.restoration.models import Model
 
 SCALE = 4
 
@@ -122,10 +122,7 @@ def evaluate_restoravision(
         ValueError: no model fits any of the data.
     """
     named: dict[str, Model] = dict(models) if isinstance(models, Mapping) else {model: model for model in models}
-    ready: dict[str, Model] = {
-        name: model if model in PLAIN else find_model(model)  # type: ignore[comparison-overlap]
-        for name, model in named.items()
-    }
+    ready = {name: find_method(model) for name, model in named.items()}
     places = {os.fspath(path): _scale_of(open_path(os.fspath(path), None)[0]) for path in data}
     filled = []
     for table in TABLES:
@@ -182,7 +179,7 @@ def _laid_out(one: Filled) -> str:
     for evaluation in one.evaluations:
         about = f"{evaluation.model} on {evaluation.data}"
         notes += [f"{about}: {note}" for note in evaluation.notes]
-        notes += [f"{about}: {failure.name}: {failure.reason}" for failure in evaluation.failures]
+        notes += [f"{about}: {failure}" for failure in evaluation.failures]
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([title, *lines, "", *(f"- {note}" for note in notes), ""])
 
@@ -215,4 +212,4 @@ def _fits(model: Model, scale: int) -> bool:
     if isinstance(model, str):
         return (model == "bicubic") == (scale > 1)
     spec = getattr(model, "spec", None)
-    return spec is not None and (spec.scale == scale or (scale > 1 and spec.scale == 1 and f"sr{scale}" in spec.tasks))
+    return spec is not None and (spec.scale == scale or wants_enlarged(spec, scale))

@@ -51,6 +51,10 @@ class Failure:
     reason: str
     metric: str | None = None
 
+    def __str__(self) -> str:
+        about = f"{self.name}, {self.metric}" if self.metric else self.name
+        return f"{about}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -175,9 +179,12 @@ def read_evaluations(path: str | os.PathLike[str]) -> list[Evaluation]:
     """The evaluations in a file that `write_json` or `write_evaluations` wrote.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: the file holds something else.
     """
     path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file; give what `restoralib evaluate --json`, or its --output, has written")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return [_evaluation(entry, path.parent) for entry in (found if isinstance(found, list) else [found])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import os
 import platform
 import re
@@ -35,7 +36,7 @@ Data = str | os.PathLike[str] | Benchmark | Sequence[Pair] | Mapping[str, Tensor
 Progress = Callable[[int, int, str], object]
 
 CLASSIC = "classic-luma"
-# Models that are no networks.
+# Methods that are no networks.
 PLAIN = ("bicubic", "identity", "noisy")
 # Folders that say which side of a set they hold, and not which set.
 _PLACES = {"hr", "gt", "gtmod12", "clean", "target", "original", "images", "test", "val"}
@@ -222,9 +223,8 @@ class _Plan:
 
     @property
     def enlarges_first(self) -> bool:
-        """The model keeps the size and wants what bicubic interpolation has enlarged, as SRCNN does."""
-        spec = _spec_of(self.model)
-        return self.scale > 1 and spec is not None and spec.scale == 1 and f"sr{self.scale}" in spec.tasks
+        """The model is given what bicubic interpolation has enlarged."""
+        return wants_enlarged(_spec_of(self.model), self.scale)
 
     @property
     def told(self) -> str:
@@ -254,7 +254,8 @@ def _plan(
     if scale is not None and (isinstance(scale, bool) or not isinstance(scale, int) or scale < 1):
         raise ValueError(f"scale should be a whole number from 1, got {scale!r}")
     add_table_noise(torch.zeros(1, 1, 1), noise or 0.0, seed=seed, kind=noise_protocol)  # It refuses what it cannot take.
-    chosen = model if isinstance(model, str) and model in PLAIN else _ready(find_model(model))
+    chosen = find_method(model)
+    chosen = chosen if isinstance(chosen, str) else _ready(chosen)
     own = _spec_of(chosen)
     scale = scale or (own.scale if own else None)
     source = _open(data, scale)
@@ -262,8 +263,7 @@ def _plan(
     if chosen == "bicubic" and scale == 1:
         raise ValueError("bicubic enlarges; say by how much: scale=4 (--scale 4). What restores nothing is 'identity'")
     reached = own.scale if own else 1 if chosen in ("identity", "noisy") else scale
-    after_bicubic = own is not None and own.scale == 1 and f"sr{scale}" in own.tasks
-    if reached != scale and not after_bicubic:
+    if reached != scale and not wants_enlarged(own, scale):
         raise ValueError(f"the model enlarges by {reached}, the evaluation is at scale {scale}; choose the model for it")
     if source.makes and scale == 1 and noise is None:
         raise ValueError(
@@ -352,6 +352,29 @@ def open_path(path: str, scale: int | None) -> tuple[Benchmark, str]:
             f"({', '.join(map(str, kept)) or folder}), or the layout, such as set5:{folder}"
         )
     return opened, _folder_name(folder)
+
+
+def find_method(model: Model) -> Callable[..., Any] | str:
+    """A method of `PLAIN` as its name, else the model that `find_model` finds.
+
+    Raises:
+        TypeError, ValueError, FileNotFoundError: as `find_model`.
+    """
+    if isinstance(model, str) and model in PLAIN:
+        return model
+    try:
+        return find_model(model)
+    except ValueError as error:
+        named = isinstance(model, str) and not Path(model).suffix  # A file that cannot be loaded is another matter.
+        near = difflib.get_close_matches(str(model), PLAIN) if named else []
+        if not near:
+            raise
+        raise ValueError(f"{error}; or did you mean {near[0]}, which is no network?") from error
+
+
+def wants_enlarged(spec: NetSpec | None, scale: int) -> bool:
+    """Whether a network for super-resolution keeps the size and wants what bicubic has enlarged, as SRCNN does."""
+    return scale > 1 and spec is not None and spec.scale == 1 and f"sr{scale}" in spec.tasks
 
 
 def _ready(model: Callable[..., Any]) -> Callable[..., Any]:

@@ -489,6 +489,8 @@ def test_a_file_of_something_else_is_no_result(tmp_path):
         (tmp_path / "x.json").write_text(content)
         with pytest.raises(ValueError, match="holds no result"):
             read_evaluations(tmp_path / "x.json")
+    with pytest.raises(FileNotFoundError, match=r"nothing\.json is no file; give what `restoralib evaluate --json`"):
+        read_evaluations(tmp_path / "nothing.json")
 
 
 # The command line, the bundled weights, RestoraVision's tables
@@ -526,6 +528,7 @@ def test_the_command_takes_several_models_and_sets(run, folder, tmp_path):
         (["-m", "bicubic"], "bicubic enlarges"),
         (["-m", "bicubic", "--scale", "4", "--weights", "resnet=x"], "--weights expects NETWORK=FILE"),
         (["-m", "bicubik", "--scale", "4"], "unknown model 'bicubik'"),
+        (["-m", "bicubicc", "--scale", "4"], "or did you mean bicubic, which is no network?"),
         (["-m", "bicubic", "--scale", "4", "--preset", "restoravision"], "says what is measured"),
     ],
 )

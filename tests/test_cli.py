@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
-from restoralib import cli, doctor
-from restoralib.archs import FSRCNN, VARIANTS, NAFNet
+from restoralib import cli, doctor, restore
+from restoralib.archs import FSRCNN, VARIANTS, ConditionalUNet, GuidedUNet, NAFNet, SR3UNet
 from restoralib.checkpoints import recognize
+from restoralib.diffusion import inpainting
 
 
 @pytest.fixture
@@ -248,6 +249,106 @@ def test_output_that_cannot_be_is_refused(run, tmp_path, identity, output, messa
     result = run("restore", "in", "-m", identity, "-o", output)
     assert result.exit_code == 1 and message in result.output
     assert not (tmp_path / "deep").exists()
+
+
+def checkpoint(path: Path, net: torch.nn.Module) -> torch.nn.Module:
+    """A file of a network with random weights, none of them zero, which is given back in eval mode."""
+    torch.manual_seed(0)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    torch.save(net.state_dict(), path)
+    return net.eval()
+
+
+def read(path: Path) -> torch.Tensor:
+    return torch.from_numpy(pixels(path) / 255).float().permute(2, 0, 1)
+
+
+def levels(image: torch.Tensor) -> np.ndarray:
+    return np.rint(image.permute(1, 2, 0).numpy() * 255)
+
+
+def test_a_diffusion_takes_sampler_steps_and_seed(run, tmp_path):
+    source = write_picture(tmp_path / "a.png")
+    net = checkpoint(tmp_path / "net.pth", ConditionalUNet(nf=4, depth=2))
+    arguments = ("restore", "a.png", "-m", "net.pth", "--seed", 1, "--steps", 4)
+    for sampler in ("posterior", "ode"):
+        result = run(*arguments, "--sampler", sampler, "-o", f"{sampler}.png")
+        assert result.exit_code == 0, result.output
+        expected = restore(
+            torch.from_numpy(pixels(source) / 255).float().permute(2, 0, 1), net, sampler=sampler, steps=4, seed=1
+        )
+        assert np.abs(pixels(tmp_path / f"{sampler}.png") - levels(expected)).max() <= 1
+    assert not np.array_equal(pixels(tmp_path / "posterior.png"), pixels(tmp_path / "ode.png"))
+    assert run(*arguments[:4], "--seed", 2, "--steps", 4, "--sampler", "posterior", "-o", "other.png").exit_code == 0
+    assert not np.array_equal(pixels(tmp_path / "posterior.png"), pixels(tmp_path / "other.png"))
+
+
+@pytest.fixture
+def prior(tmp_path) -> torch.nn.Module:
+    return checkpoint(tmp_path / "prior.pth", GuidedUNet(32, 3, 32, 6, 1, (), channel_mult=(1, 2)))
+
+
+def test_an_unconditional_diffusion_is_guided_by_an_operator_and_its_noise(run, tmp_path, prior):
+    source = write_picture(tmp_path / "a.png", size=(8, 6))
+    arguments = ("restore", "a.png", "-m", "prior.pth", "--seed", 1, "--steps", 4, "--guidance", "ddrm", "--operator", "sr2")
+    for sigma in (0, 51):
+        result = run(*arguments, "--sigma", sigma, "-o", f"{sigma}.png")
+        assert result.exit_code == 0, result.output
+        expected = restore(read(source), prior, guidance="ddrm", operator="sr2", sigma=sigma / 255, steps=4, seed=1)
+        assert expected.shape == (3, 12, 16)
+        assert np.abs(pixels(tmp_path / f"{sigma}.png") - levels(expected)).max() <= 1
+    assert not np.array_equal(pixels(tmp_path / "0.png"), pixels(tmp_path / "51.png"))
+
+
+def test_a_mask_is_the_operator_of_its_black_pixels(run, tmp_path, prior):
+    source = write_picture(tmp_path / "a.png")
+    holes = np.full((16, 24, 3), 255, np.uint8)
+    holes[4:9, 5:12] = 0
+    Image.fromarray(holes).save(tmp_path / "holes.png")
+    arguments = ("restore", "a.png", "-m", "prior.pth", "--seed", 1, "--steps", 4, "--guidance", "ddnm", "--mask", "holes.png")
+    result = run(*arguments, "-o", "out.png")
+    assert result.exit_code == 0, result.output
+    known = holes[..., 0] == 255
+    changed = np.abs(pixels(tmp_path / "out.png").astype(int) - pixels(source)).max(-1)
+    assert changed[known].max() <= 1 and changed[~known].max() > 1
+    mask = inpainting(torch.from_numpy(known).double())
+    expected = restore(read(source), prior, guidance="ddnm", operator=mask, steps=4, seed=1)
+    assert np.abs(pixels(tmp_path / "out.png") - levels(expected)).max() <= 1
+    result = run(*arguments, "--operator", "sr2", "-o", "other.png")
+    assert result.exit_code == 1 and "--mask is an operator of its own; leave --operator sr2 out" in result.output
+
+
+def test_an_image_is_enlarged_before_a_diffusion(run, tmp_path):
+    source = write_picture(tmp_path / "a.png", size=(8, 6))
+    net = SR3UNet(6, 3, inner_channel=8, norm_groups=4, channel_mults=(1, 2), attn_res=(), res_blocks=1)
+    checkpoint(tmp_path / "sr3.pth", net)
+    arguments = ("restore", "a.png", "-m", "sr3.pth", "--set", "norm_groups=4", "--seed", 1, "--steps", 2)
+    result = run(*arguments, "--scale", 2, "-o", "out.png")
+    assert result.exit_code == 0, result.output
+    expected = restore(read(source), net, scale=2, steps=2, seed=1)
+    assert expected.shape == (3, 12, 16)
+    assert np.abs(pixels(tmp_path / "out.png") - levels(expected)).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "words"),
+    [
+        ("prior.pth", ("--guidance", "ddrmm", "--operator", "sr2"), "'ddrmm'"),
+        ("prior.pth", ("--guidance", "ddrm", "--operator", "srx"), "'srx'"),
+        ("prior.pth", ("--guidance", "ddrm"), "needs the operator that degraded the image"),
+        ("net.pth", ("--sampler", "posteriour"), "'posteriour'"),
+        ("net.pth", ("--operator", "sr2"), "leave operator out"),
+        ("models/identity.pth", ("--sampler", "ddim"), "sampler: only for diffusion models, which NAFNet is not"),
+        ("models/identity.pth", ("--steps", 4, "--scale", 2), "steps and scale: only for diffusion models"),
+    ],
+)
+def test_options_of_a_diffusion_that_do_not_fit_stop_before_any_work(run, tmp_path, prior, identity, model, options, words):
+    write_picture(tmp_path / "a.png")
+    checkpoint(tmp_path / "net.pth", ConditionalUNet(nf=4, depth=2))
+    result = run("restore", "a.png", "-m", model, *options, "-o", "out")
+    assert result.exit_code == 1 and words in " ".join(result.output.split()), result.output
+    assert not (tmp_path / "out").exists()
 
 
 def test_model_is_checked_where_all_is_skipped(run, tmp_path):

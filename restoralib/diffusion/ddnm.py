@@ -65,25 +65,20 @@ def ddnm_plus(
     Source: arXiv:2212.00490, equations 17 to 19 and appendix I.
     """
     _check(eta)
-    operator = measurement.spectral("DDNM+")
+    operator, target, level, seen = measurement.coefficients("DDNM+")
     change = operator.Vt if coefficients_of is None else coefficients_of
+    rest = math.sqrt(1 - eta**2)
 
     def step(x: Tensor, denoised: Denoised, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
         a, _, s = process.at(r, x)
-        values = operator.values_like(x)
-        n = math.prod(operator.in_shape)
-        singular = torch.nn.functional.pad(values, (0, n - values.shape[-1]))
-        seen = singular > 0
-        level = torch.where(seen, a * measurement.sigma / singular.where(seen, 1.0), 0.0)  # the measurement's noise in x_r
-        low = seen & (s < level)
-        rest = math.sqrt(1 - eta**2)
-        share = torch.where(low, s * rest / level.where(low, 1.0), 1.0)
-        fresh = torch.where(seen & ~low, (s**2 - level**2).clamp(min=0).sqrt(), s * eta)
+        brought = a * level  # the measurement's noise, on the scale of x_r
+        low = seen & (s < brought)
+        share = torch.where(low, s * rest / brought.where(low, 1.0), 1.0) * seen
+        fresh = torch.where(seen & ~low, (s**2 - brought**2).clamp(min=0).sqrt(), s * eta)
         kept = torch.where(seen, 0.0, s * rest)
-        correction = operator.Vt(operator.pinv(measurement.residual(denoised.x0)))
-        eps = process.noise(x, denoised.x0, t)
-        clean = denoised.x0 + operator.V((share * correction).to(x))
-        return a * clean + operator.V((fresh * change(noise(x)) + kept * change(eps)).to(x))
+        correction = target - operator.Vt(denoised.x0)  # of A^+ (y - A x0), where it is seen
+        noises = fresh * change(noise(x)) + kept * change(process.noise(x, denoised.x0, t))
+        return a * denoised.x0 + operator.V((a * share * correction + noises).to(x))
 
     return step
 

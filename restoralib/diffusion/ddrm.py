@@ -32,11 +32,10 @@ def ddrm(process: Process, measurement: Measurement, *, eta: float = 0.85, eta_b
 
     Source: arXiv:2201.11793, equations 7 and 8.
     """
-    operator = measurement.spectral("DDRM")
+    operator, target, level, seen = measurement.coefficients("DDRM")
     for name, value in (("eta", eta), ("eta_b", eta_b)):
         if not 0 <= value <= 1:
             raise ValueError(f"expected {name} in [0, 1], got {value}")
-    target, level, seen = _spectral_measurement(measurement)
 
     def step(x: Tensor, denoised: Denoised, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
         a, _, s = process.at(r, x)
@@ -66,23 +65,10 @@ def ddrm_start(process: Process, measurement: Measurement, t: Time, noise: Tenso
 
     Source: arXiv:2201.11793, equation 5; scaled as its code does, by 1 / sig in place of a.
     """
-    operator = measurement.spectral("DDRM")
-    target, level, seen = _spectral_measurement(measurement)
+    operator, target, level, seen = measurement.coefficients("DDRM")
     a, _, s = process.at(t, noise)
     sig = s / a
     fresh = operator.Vt(noise)
     known = target + (sig**2 - level**2).clamp(min=0).sqrt() * fresh
     start = torch.where(seen & (sig > level), known, sig * fresh)
     return operator.V(start.to(noise)) / sig
-
-
-def _spectral_measurement(measurement: Measurement) -> tuple[Tensor, Tensor, Tensor]:
-    """The measurement in the right singular vectors, the standard deviation of its noise there, and which of them it sees."""
-    operator = measurement.spectral("DDRM")
-    values = operator.values_like(measurement.y)
-    n = math.prod(operator.in_shape)
-    singular = torch.nn.functional.pad(values, (0, n - values.shape[-1]))
-    seen = singular > 0
-    inverse = torch.where(seen, 1 / singular.where(seen, 1.0), 0.0)
-    coefficients = torch.nn.functional.pad(operator.Ut(measurement.y)[:, : values.shape[-1]], (0, n - values.shape[-1]))
-    return inverse * coefficients, measurement.sigma * inverse, seen

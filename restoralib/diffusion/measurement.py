@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from restoralib.degradations.operators import LinearOperator, SpectralOperator
@@ -56,6 +59,18 @@ class Measurement:
         """y - A x0."""
         return self.y - self.operator.forward(x0)
 
+    def coefficients(self, method: str) -> SpectralMeasurement:
+        """The measurement in the operator's right singular vectors, for a method that works there.
+
+        Raises:
+            ValueError: the operator has no SVD.
+        """
+        operator = self.spectral(method)
+        inverse = operator.inverse_values(self.y)
+        count, n = inverse.shape[-1], math.prod(operator.in_shape)
+        inverse, values = (F.pad(part, (0, n - part.shape[-1])) for part in (inverse, operator.Ut(self.y)[:, :count]))
+        return SpectralMeasurement(operator, inverse * values, self.sigma * inverse, inverse > 0)
+
     def spectral(self, method: str) -> SpectralOperator:
         """The operator, for methods that need its SVD.
 
@@ -68,6 +83,18 @@ class Measurement:
                 "take a SpectralOperator such as MaskOperator, ResizeOperator or CircularBlurOperator, or another method"
             )
         return self.operator
+
+
+class SpectralMeasurement(NamedTuple):
+    """What a measurement says of each coefficient of the image in the operator's right singular vectors."""
+
+    operator: SpectralOperator
+    target: Tensor
+    """(b, n): the coefficients that it tells, 0 where it tells nothing."""
+    level: Tensor
+    """(n,) or (b, n): standard deviation of the noise of these."""
+    seen: Tensor
+    """Like level: whether it tells the coefficient."""
 
 
 def project(measurement: Measurement, x0: Tensor) -> Tensor:

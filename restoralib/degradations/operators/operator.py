@@ -225,13 +225,17 @@ class SpectralOperator(LinearOperator):
             self._tables["singular_values"] = self.singular_values
         return self.table("singular_values", x)
 
-    def _pinv(self, y: Tensor, rtol: float | None) -> Tensor:
-        s = self.values_like(y)
+    def inverse_values(self, like: Tensor, rtol: float | None = None) -> Tensor:
+        """1 / s in the type and on the device of a tensor, and 0 where a singular value counts as zero, as in `pinv`."""
+        s = self.values_like(like)
         if rtol is None:
-            rtol = torch.finfo(y.dtype).eps * max(self.in_shape[-2:])
+            rtol = torch.finfo(like.dtype).eps * max(self.in_shape[-2:])
         largest = s.amax(-1, keepdim=True)
-        inverse = torch.where((s > rtol * largest) & (s > 0), 1 / s.clamp(min=torch.finfo(y.dtype).tiny), 0)
-        return self._v(_fit(self._ut(y)[:, : s.shape[-1]] * inverse, math.prod(self.in_shape)))
+        return torch.where((s > rtol * largest) & (s > 0), 1 / s.clamp(min=torch.finfo(like.dtype).tiny), 0)
+
+    def _pinv(self, y: Tensor, rtol: float | None) -> Tensor:
+        inverse = self.inverse_values(y, rtol)
+        return self._v(_fit(self._ut(y)[:, : inverse.shape[-1]] * inverse, math.prod(self.in_shape)))
 
     def _prox(self, x: Tensor, y: Tensor, rho: Tensor) -> Tensor:
         s, weight = self.values_like(x), rho.flatten(1)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from restoralib.degradations.kernels import gaussian_kernel
+from restoralib.degradations.kernels import gaussian_kernel, opencv_sigma
 from restoralib.ops import resize
+from restoralib.ops.pad import mirrored
 from restoralib.ops.precision import full_precision
 
 Padding = Literal["reflect", "symmetric", "replicate", "circular", "zeros"]
@@ -46,8 +47,7 @@ def border_positions(length: int, before: int, after: int, padding: Padding) -> 
         place = place % (2 * length - 2)
         return torch.where(place < length, place, 2 * length - 2 - place)
     if padding == "symmetric":
-        place = place % (2 * length)
-        return torch.where(place < length, place, 2 * length - 1 - place)
+        return mirrored(place, length)
     if padding == "zeros":
         return torch.where((place >= 0) & (place < length), place, -1)
     raise ValueError(f"unknown padding {padding!r}; choose one of {', '.join(PADDINGS)}")
@@ -197,7 +197,7 @@ def usm_sharpen(
     Source: Wang et al. 2021 (arXiv:2107.10833), section 3.5.
     """
     size = radius + 1 - radius % 2
-    spread = 0.3 * ((size - 1) / 2 - 1) + 0.8 if sigma is None else sigma
+    spread = opencv_sigma(size) if sigma is None else sigma
     residual = image - gaussian_blur(image, spread, size=size, padding=padding)
     mask = ((residual * 255).abs() > threshold).to(image)
     soft = gaussian_blur(mask, spread, size=size, padding=padding)

@@ -54,6 +54,11 @@ def gaussian_kernel(size: int, sigma: float, sigma_y: float | None = None, theta
     return _normalise(torch.exp(-_distance(size, sigma, sigma_y, theta) / 2))
 
 
+def opencv_sigma(size: int) -> float:
+    """The standard deviation that OpenCV gives a Gaussian of which only the side is told."""
+    return 0.3 * ((size - 1) / 2 - 1) + 0.8
+
+
 def generalized_gaussian_kernel(
     size: int, sigma: float, sigma_y: float | None = None, theta: float = 0.0, *, beta: float
 ) -> Tensor:

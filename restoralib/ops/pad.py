@@ -44,6 +44,12 @@ def pad_to_multiple(image: Tensor, multiple: int | tuple[int, int], mode: PadMod
     return image
 
 
+def mirrored(places: Tensor, length: int) -> Tensor:
+    """Which sample of a line stands at whole places that may lie outside: mirrored about its outer edges, ever again."""
+    places = places % (2 * length)
+    return torch.where(places < length, places, 2 * length - 1 - places)
+
+
 def _margin(image: Tensor, axis: int, count: int, mode: PadMode) -> list[Tensor]:
     """The `count` rows or columns that follow the image's end, as pieces to concatenate; they keep channels_last memory."""
     length = image.shape[axis]

@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from restoralib.ops.pad import mirrored
+
 Kernel = Literal["box", "bilinear", "bicubic", "lanczos2", "lanczos3"]
 
 
@@ -64,10 +66,8 @@ def resize_taps(
     positions = torch.floor(centers - support / 2)[:, None] + torch.arange(math.ceil(support) + 2)
     weights = function((centers[:, None] - positions) * stretch)
     weights = weights / weights.sum(1, keepdim=True)
-    mirrored = positions.long() % (2 * length)
-    mirrored = torch.where(mirrored < length, mirrored, 2 * length - 1 - mirrored)
     used = (weights != 0).any(0)
-    return mirrored[:, used], weights[:, used]
+    return mirrored(positions.long(), length)[:, used], weights[:, used]
 
 
 def resize(

@@ -85,8 +85,7 @@ def cosine_betas(steps: int, offset: float = 0.008, max_beta: float = 0.999) -> 
         ValueError: there are no steps.
     """
     _check(steps, max_beta, max_beta)
-    level = ((torch.arange(steps + 1, dtype=torch.float64) / steps + offset) / (1 + offset) * math.pi / 2).cos() ** 2
-    return (1 - level[1:] / level[:-1]).clamp(max=max_beta)
+    return _betas(_squared_cosine(torch.arange(steps + 1, dtype=torch.float64) / steps, offset), max_beta)
 
 
 def sigmoid_betas(steps: int, start: float = -3.0, end: float = 3.0, tau: float = 1.0, max_beta: float = 0.999) -> Tensor:
@@ -111,8 +110,7 @@ def sigmoid_betas(steps: int, start: float = -3.0, end: float = 3.0, tau: float 
     if start >= end or tau <= 0:
         raise ValueError(f"expected start < end and tau > 0, got {start}, {end} and {tau}")
     curve = (torch.linspace(start, end, steps + 1, dtype=torch.float64) / tau).sigmoid()
-    level = (curve[-1] - curve) / (curve[-1] - curve[0])
-    return (1 - level[1:] / level[:-1]).clamp(max=max_beta)
+    return _betas((curve[-1] - curve) / (curve[-1] - curve[0]), max_beta)
 
 
 def zero_terminal_snr(betas: Tensor) -> Tensor:
@@ -132,11 +130,6 @@ def zero_terminal_snr(betas: Tensor) -> Tensor:
     return 1 - torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
 
 
-def _check(steps: int, start: float, end: float) -> None:
-    if steps < 1 or not 0 < start <= end <= 1:
-        raise ValueError(f"expected steps >= 1 and 0 < start <= end <= 1, got {steps} steps from {start} to {end}")
-
-
 def cosine_thetas(steps: int, offset: float = 0.008) -> Tensor:
     """How fast a mean-reverting SDE goes to its mean, rising like one minus the square of a cosine, as IR-SDE's code has it.
 
@@ -153,7 +146,7 @@ def cosine_thetas(steps: int, offset: float = 0.008) -> Tensor:
         ValueError: there are no steps.
     """
     _check(steps, 1, 1)
-    level = ((torch.linspace(0, 1, steps + 3, dtype=torch.float64) + offset) / (1 + offset) * math.pi / 2).cos() ** 2
+    level = _squared_cosine(torch.linspace(0, 1, steps + 3, dtype=torch.float64), offset)
     return 1 - (level / level[0])[1:-1]
 
 
@@ -176,3 +169,18 @@ def linear_thetas(steps: int, start: float | None = None, end: float | None = No
     if steps < 1 or not 0 < start <= end:
         raise ValueError(f"expected steps >= 1 and 0 < start <= end, got {steps} steps from {start} to {end}")
     return torch.linspace(start, end, steps + 1, dtype=torch.float64)
+
+
+def _check(steps: int, start: float, end: float) -> None:
+    if steps < 1 or not 0 < start <= end <= 1:
+        raise ValueError(f"expected steps >= 1 and 0 < start <= end <= 1, got {steps} steps from {start} to {end}")
+
+
+def _squared_cosine(times: Tensor, offset: float) -> Tensor:
+    """Falls from about 1 to 0 as the time goes from 0 to 1."""
+    return ((times + offset) / (1 + offset) * math.pi / 2).cos() ** 2
+
+
+def _betas(alpha_bar: Tensor, max_beta: float) -> Tensor:
+    """The steps' variances from alpha_bar, the share of the image that is left, before the first step and after each."""
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=max_beta)

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from typing_extensions import Self
 
+from restoralib.degradations._draws import drawn
 from restoralib.degradations.degradation import Degradation, check_image, draw_seed, seeded, uniform
 from restoralib.degradations.levels import check_level
 from restoralib.ops.precision import full_precision
@@ -62,12 +63,7 @@ def add_shot_read_noise(
     work = full_precision(check_image(image))
     check_level(read, "read")
     check_level(shot, "shot")
-    if draw is None:
-        device = torch.device("cpu") if generator is None else generator.device
-        draw = torch.randn(image.shape, generator=generator, device=device)
-    elif draw.shape != image.shape:
-        raise ValueError(f"expected a draw of shape {tuple(image.shape)}, got {tuple(draw.shape)}")
-    noisy = work + draw.to(work) * (read**2 + shot**2 * work.clamp(min=0)).sqrt()
+    noisy = work + drawn(image.shape, draw, generator).to(work) * (read**2 + shot**2 * work.clamp(min=0)).sqrt()
     return (noisy.clamp(0, 1) if clip else noisy).to(image.dtype)
 
 

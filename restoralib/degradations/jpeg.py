@@ -15,7 +15,7 @@ from typing_extensions import Self
 from restoralib.degradations.degradation import Degradation, check_image, integer, uniform
 from restoralib.degradations.levels import check_finite, for_each_image
 from restoralib.ops.levels import nearest_levels
-from restoralib.ops.precision import full_precision
+from restoralib.ops.precision import at_least_float32, full_precision
 
 Subsampling = Literal["4:4:4", "4:2:2", "4:2:0"]
 Plane = Literal["luma", "chroma"]
@@ -95,7 +95,7 @@ def jpeg(image: Tensor, quality: int, *, subsampling: Subsampling = "4:2:0") -> 
         pillow.save(file, "JPEG", quality=quality, subsampling=subsampling)
         decoded.append(torch.from_numpy(np.array(Image.open(file))).reshape(picture.shape))
     result = torch.stack(decoded).permute(0, 3, 1, 2).contiguous().to(image.device)
-    return result.to(full_precision(image).dtype).div(255).to(image.dtype)
+    return result.to(at_least_float32(image.dtype)).div(255).to(image.dtype)
 
 
 def diff_jpeg(image: Tensor, quality: float | Tensor, *, differentiable: bool = False) -> Tensor:

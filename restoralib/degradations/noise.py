@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from restoralib.degradations._draws import drawn
 from restoralib.degradations.degradation import Degradation, check_image, draw_seed, seeded, uniform
 from restoralib.degradations.levels import check_finite, check_level, for_each_image
 from restoralib.ops.levels import nearest_levels, round_to_levels
@@ -192,10 +193,7 @@ def add_salt_and_pepper(
     for name, value in (("amount", amount), ("salt", salt)):
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is a share and should lie in 0..1, got {value}")
-    shape = _draw_shape(image, gray)
-    if draw is None:
-        draw = torch.rand(shape, generator=generator, device=_device(generator))
-    draw = _check_draw(draw, shape).to(image.device)
+    draw = drawn(_draw_shape(image, gray), draw, generator, torch.rand).to(image.device)
     image = torch.where(draw < amount, 0.0, image)
     return torch.where(draw < amount * salt, 1.0, image)
 
@@ -283,10 +281,7 @@ def add_grain(
     check_level(sigma, "sigma")
     check_level(chroma, "chroma")
     b, c, h, w = image.shape
-    shape = (b, 1 + c, h, w)
-    if draw is None:
-        draw = torch.randn(shape, generator=generator, device=_device(generator))
-    draw = _check_draw(draw, shape).to(work)
+    draw = drawn((b, 1 + c, h, w), draw, generator).to(work)
     noise = draw[:, :1] + chroma * draw[:, 1:] if c == 3 else draw[:, :1]
     return _finish(work + noise * (sigma / 255), image, clip, rounds)
 
@@ -477,28 +472,14 @@ class Grain(Degradation):
         return cls(8 * uniform(*strength, generator), seed=draw_seed(generator))
 
 
-def _device(generator: torch.Generator | None) -> torch.device:
-    """Where a generator draws; torch's own one is that of the CPU."""
-    return torch.device("cpu") if generator is None else generator.device
-
-
 def _draw_shape(image: Tensor, gray: bool) -> tuple[int, ...]:
     b, c, h, w = image.shape
     return (b, 1 if gray else c, h, w)
 
 
-def _check_draw(draw: Tensor, shape: tuple[int, ...]) -> Tensor:
-    if draw.shape != shape:
-        raise ValueError(f"expected a draw of shape {shape}, got {tuple(draw.shape)}")
-    return draw
-
-
 def _normal(image: Tensor, draw: Tensor | None, generator: torch.Generator | None, gray: bool) -> Tensor:
     """The given draw, or a new one, in the image's type and place."""
-    shape = _draw_shape(image, gray)
-    if draw is None:
-        draw = torch.randn(shape, generator=generator, device=_device(generator))
-    return _check_draw(draw, shape).to(image)
+    return drawn(_draw_shape(image, gray), draw, generator).to(image)
 
 
 def _finish(noisy: Tensor, image: Tensor, clip: bool, rounds: bool) -> Tensor:

@@ -12,13 +12,14 @@ from typing_extensions import Self
 
 from restoralib.degradations.blur import DefocusBlur, GaussianBlur, MotionBlur
 from restoralib.degradations.camera import CameraNoise
-from restoralib.degradations.chain import record
+from restoralib.degradations.chain import Chain, record
 from restoralib.degradations.color import ColorJitter
 from restoralib.degradations.degradation import Degradation, check_image, choice, integer, uniform
 from restoralib.degradations.downsample import Downsample
 from restoralib.degradations.flare import Flare
 from restoralib.degradations.haze import Haze
 from restoralib.degradations.jpeg import JPEG
+from restoralib.degradations.kernels import opencv_sigma
 from restoralib.degradations.low_light import LowLight, UnevenLight
 from restoralib.degradations.moire import Moire
 from restoralib.degradations.motion import CameraShake, FrameAverage
@@ -43,7 +44,7 @@ PAIRED_TASKS: tuple[str, ...] = (
 FIXED_GRID: Mapping[str, tuple[Degradation, ...]] = {
     "denoise": tuple(GaussianNoise(float(sigma)) for sigma in (10, 15, 25, 35, 50)),
     "jpeg": tuple(JPEG(quality) for quality in (15, 25, 40)),
-    "deblur": tuple(GaussianBlur(size=size, sigma=0.3 * ((size - 1) / 2 - 1) + 0.8) for size in (3, 5, 7, 9)),
+    "deblur": tuple(GaussianBlur(size=size, sigma=opencv_sigma(size)) for size in (3, 5, 7, 9)),
     "resize": tuple(Downsample(float(scale), back="bicubic") for scale in (2, 3, 4)),
 }
 """Degradations of fixed strength, for tests that are to be compared: the mission's grid. The noise has seed 0."""
@@ -59,7 +60,7 @@ def _blur(generator: torch.Generator) -> Degradation:
     kind = choice(("shake", "pan", "line", "gaussian"), generator)
     if kind == "gaussian":
         size = choice((3, 5, 7, 9, 11), generator)
-        return GaussianBlur(size=size, sigma=0.3 * ((size - 1) / 2 - 1) + 0.8)  # OpenCV's sigma for a kernel's side
+        return GaussianBlur(size=size, sigma=opencv_sigma(size))
     if kind == "shake":
         return CameraShake.draw(generator)
     return FrameAverage.draw(generator) if kind == "pan" else MotionBlur.draw(generator)
@@ -128,10 +129,7 @@ class PairedDegradation(Degradation):
             raise ValueError(f"expected a task for each step, got {len(self.tasks)} for {len(self.steps)}")
 
     def __call__(self, image: Tensor) -> Tensor:
-        check_image(image)
-        for step in self.steps:
-            image = step(image)
-        return image
+        return Chain(self.steps)(check_image(image))
 
     @classmethod
     def draw(

@@ -172,7 +172,9 @@ class RealESRGANDegradation(Degradation):
             second_noise=_draw_noise(generator, second),
             second_jpeg=DiffJPEG.draw(generator, quality=second.quality),
             last_mode=choice(_MODES, generator),
-            last_blur=_draw_sinc(generator, second, (math.pi / 3, math.pi)) if uniform(0, 1, generator) < last_sinc else None,
+            last_blur=SincBlur.draw(generator, size=second.kernel_size, cutoff=(math.pi / 3, math.pi))
+            if uniform(0, 1, generator) < last_sinc
+            else None,
             jpeg_last=uniform(0, 1, generator) < 0.5,
         )
 
@@ -186,7 +188,7 @@ def _draw_blur(generator: torch.Generator, ranges: StageRanges) -> GaussianBlur 
     if uniform(0, 1, generator) >= ranges.blurred:
         return None
     if uniform(0, 1, generator) < ranges.sinc:
-        return _draw_sinc(generator, ranges, None)
+        return SincBlur.draw(generator, size=ranges.kernel_size)
     return GaussianBlur.draw(
         generator,
         size=ranges.kernel_size,
@@ -194,10 +196,6 @@ def _draw_blur(generator: torch.Generator, ranges: StageRanges) -> GaussianBlur 
         beta_generalized=ranges.beta_generalized,
         beta_plateau=ranges.beta_plateau,
     )
-
-
-def _draw_sinc(generator: torch.Generator, ranges: StageRanges, cutoff: Range | None) -> SincBlur:
-    return SincBlur.draw(generator, size=ranges.kernel_size, cutoff=cutoff)
 
 
 def _draw_noise(generator: torch.Generator, ranges: StageRanges) -> GaussianNoise | PoissonNoise:

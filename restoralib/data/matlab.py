@@ -17,7 +17,7 @@ from torch import Tensor
 
 from restoralib.data.entry import Entry, Problem
 from restoralib.data.finding import Found, Places, Request, faults, find_pairs
-from restoralib.data.reading import DatasetError
+from restoralib.data.reading import DatasetError, nothing_there
 from restoralib.ops.levels import nearest_levels
 
 Array = np.ndarray[Any, Any]
@@ -87,7 +87,7 @@ def find_sidd(request: Request) -> Found:
     files = [noisy] if truth is None else [noisy, truth]
     if not any(file.exists() for file in files):
         raise DatasetError(f"{request.root} holds none of {', '.join(file.name for file in files)}")
-    shapes = {file: _mat_shape(file) for file in files if _mat_fault(file) is None}
+    shapes = {file: _mat_shapes(file)[file.stem] for file in files if _mat_fault(file) is None}
     images, blocks = next(iter(shapes.values()))[:2] if shapes else (SIDD_IMAGES, SIDD_BLOCKS)
     entries = [
         Entry(
@@ -199,19 +199,17 @@ def _mat_array(path: Path, changed: int) -> Array:
     return array  # type: ignore[no-any-return]
 
 
-def _mat_shape(path: Path) -> tuple[int, ...]:
-    shapes = {name: tuple(shape) for name, shape, _ in _scipy_io().whosmat(path)}
-    return shapes[path.stem]
+def _mat_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(shape) for name, shape, _ in _scipy_io().whosmat(path)}
 
 
 def _mat_fault(path: Path) -> str | None:
-    if not path.is_file():
-        return "is missing"
-    if path.stat().st_size == 0:
-        return "is empty (0 bytes)"
-    io = _scipy_io()
+    if reason := nothing_there(path):
+        return reason
     try:
-        shapes = {name: tuple(shape) for name, shape, _ in io.whosmat(path)}
+        shapes = _mat_shapes(path)
+    except ImportError:
+        raise
     except Exception as error:
         return f"is damaged or no MAT 5 file ({error})"
     if len(shapes.get(path.stem, ())) != 5:
@@ -238,10 +236,8 @@ def _dnd_boxes(path: Path) -> tuple[tuple[tuple[float, ...], ...], ...]:
 
 
 def _hdf5_fault(path: Path) -> str | None:
-    if not path.is_file():
-        return "is missing"
-    if path.stat().st_size == 0:
-        return "is empty (0 bytes)"
+    if reason := nothing_there(path):
+        return reason
     try:
         with _hdf5(path):
             return None

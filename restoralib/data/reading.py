@@ -38,6 +38,13 @@ def image_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
 
 
+def nothing_there(path: Path) -> str | None:
+    """Why a file holds nothing, missing or empty; None where it holds something."""
+    if not path.is_file():
+        return "is missing"
+    return "is empty (0 bytes)" if path.stat().st_size == 0 else None
+
+
 def fault(path: Path) -> str | None:
     """What is visibly wrong with an image file, from its first and last bytes; None where nothing is.
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from restoralib.data.benchmark import Pair
 from restoralib.data.patches import check_size, pair_generator
-from restoralib.data.reading import DatasetError, decode, to_image
+from restoralib.data.reading import DatasetError, decode, nothing_there, to_image
 from restoralib.data.training_pairs import pair_item
 from restoralib.ops.levels import nearest_levels, round_to_levels
 
@@ -148,11 +148,9 @@ def _item(sample: dict[str, Any], *, size: int | None, seed: int, turned: bool, 
 
 def _fault(file: Path) -> str | None:
     """Why a shard cannot be read. A tar file that is cut short between two images would end without a word."""
-    if not file.is_file():
-        return "is missing"
+    if reason := nothing_there(file):
+        return reason
     size = file.stat().st_size
-    if size == 0:
-        return "is empty (0 bytes)"
     with file.open("rb") as opened:
         opened.seek(max(0, size - 1024))  # Two blocks of zeros end a tar file.
         return None if size % 512 == 0 and opened.read() == bytes(1024) else f"is no tar file, or cut short ({size} bytes)"

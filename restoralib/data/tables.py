@@ -16,7 +16,7 @@ from torch import Tensor
 
 from restoralib.data.entry import Entry, ImageFile, Problem
 from restoralib.data.finding import Found, Request, faults, natural
-from restoralib.data.reading import IMAGE_SUFFIXES, DatasetError, decode, read_pixels
+from restoralib.data.reading import IMAGE_SUFFIXES, DatasetError, decode, nothing_there, read_pixels
 
 # RealIR-Bench's nine degradations: what its words look like, and the task by the name that restore() takes.
 _DEGRADATIONS: dict[str, tuple[str, str]] = {
@@ -133,7 +133,7 @@ class TableImage:
 
     def fault(self) -> str | None:
         """Whether the table is there."""
-        return None if self.path.is_file() else "is missing"
+        return nothing_there(self.path)
 
 
 def find_realir_bench(request: Request) -> Found:
@@ -290,8 +290,8 @@ def _groups(file: Path) -> tuple[list[Any], Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if file.stat().st_size == 0:
-        raise DatasetError(f"{file} is empty (0 bytes)")
+    if reason := nothing_there(file):
+        raise DatasetError(f"{file} {reason}")
     if file.suffix == ".parquet":
         with pq.ParquetFile(file) as table:
             schema, count = table.schema_arrow, table.num_row_groups

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restoralib.losses._inputs import check_batch, check_pair
+from restoralib.losses.charbonnier import charbonnier_loss
 
 _ROW = (0.05, 0.25, 0.4, 0.25, 0.05)
 
@@ -44,7 +45,7 @@ def edge_loss(restored: Tensor, target: Tensor, *, eps: float = 1e-3) -> Tensor:
         A scalar; MPRNet adds it with weight 0.05 for deblurring and deraining.
 
     Raises:
-        ValueError: shapes differ or are not (b, c, h, w).
+        ValueError: shapes differ or are not (b, c, h, w), or eps is not above 0.
 
     Source: Zamir et al. 2021, arXiv:2102.02808, eq. 3.
     """
@@ -52,4 +53,5 @@ def edge_loss(restored: Tensor, target: Tensor, *, eps: float = 1e-3) -> Tensor:
     restored, target = check_pair(restored, target)
     # The Laplacian is linear, so that one of the difference does.
     with torch.autocast(restored.device.type, enabled=False):
-        return (laplacian(restored - target).square() + eps**2).sqrt().mean()
+        edges = laplacian(restored - target)
+        return charbonnier_loss(edges, torch.zeros_like(edges), eps=eps)

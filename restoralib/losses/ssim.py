@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from restoralib.losses._inputs import check_batch, check_pair
+from restoralib.metrics._inputs import check_size
 from restoralib.metrics._window import gaussian, slide
 from restoralib.metrics.ssim import similarity_maps
 
@@ -30,8 +31,6 @@ def ssim_loss(restored: Tensor, target: Tensor, *, data_range: float = 1.0) -> T
     """
     check_batch(restored, "ssim_loss")
     restored, target = check_pair(restored, target)
-    if min(restored.shape[-2:]) < len(_GAUSSIAN):
-        height, width = restored.shape[-2:]
-        raise ValueError(f"ssim_loss needs {len(_GAUSSIAN)}x{len(_GAUSSIAN)} pixels, got {height}x{width}")
+    check_size(restored, len(_GAUSSIAN), "ssim_loss")
     with torch.autocast(restored.device.type, enabled=False):  # variances are differences of nearly equal means
         return 1 - similarity_maps(restored, target, partial(slide, weights=_GAUSSIAN), data_range)[0].mean()

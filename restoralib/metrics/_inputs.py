@@ -32,6 +32,12 @@ def told_size(image: Tensor, crop: int) -> str:
     return f"{height}x{width}" + (f" after a crop of {crop}" if crop else "")
 
 
+def check_size(image: Tensor, smallest: int, name: str, crop: int = 0) -> None:
+    """Refuse an image with a side below the smallest, which `name` needs."""
+    if min(image.shape[-2:]) < smallest:
+        raise ValueError(f"{name} needs {smallest}x{smallest} pixels, got {told_size(image, crop)}")
+
+
 def check_shapes(image: Tensor, target: Tensor) -> None:
     """Refuse images of different shapes, with what to do about it."""
     if image.shape == target.shape and image.ndim == 4:

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restoralib.metrics._inputs import check_pair, told_size
+from restoralib.metrics._inputs import check_pair, check_size
 from restoralib.metrics._window import constant, gaussian, slide, uniform
 
 Border = Literal["valid", "replicate", "reflect"]
@@ -44,11 +44,6 @@ def similarity_maps(
     # images, and without the cancellation of nearly equal numbers.
     structure = 1 - sample * (blur((x - y).square()) - step) / (sample * (blur(x.square() + y.square()) - squares) + c2)
     return (1 - step / (squares + c1)) * structure, structure
-
-
-def _check_size(image: Tensor, smallest: int, name: str, crop: int) -> None:
-    if min(image.shape[-2:]) < smallest:
-        raise ValueError(f"{name} needs {smallest}x{smallest} pixels, got {told_size(image, crop)}")
 
 
 def ssim(
@@ -97,7 +92,7 @@ def ssim(
     if border not in ("valid", "replicate", "reflect"):
         raise ValueError(f"border should be 'valid', 'replicate' or 'reflect', got {border!r}")
     smallest = {"valid": window, "replicate": 1, "reflect": window // 2 + 1}[border]
-    _check_size(image, smallest, f"SSIM with a window of {window} pixels", crop)
+    check_size(image, smallest, f"SSIM with a window of {window} pixels", crop)
     weights = uniform(window) if sigma is None else gaussian(window, sigma)
 
     def blur(x: Tensor) -> Tensor:
@@ -224,7 +219,7 @@ def ms_ssim(image: Tensor, target: Tensor, *, data_range: float = 1.0, crop: int
     Source: Wang et al., Asilomar 2003, with its five exponents.
     """
     image, target = check_pair(image, target, crop, data_range)
-    _check_size(image, (len(_GAUSSIAN) - 1) * 2 ** (len(_EXPONENTS) - 1) + 1, "MS-SSIM", crop)
+    check_size(image, (len(_GAUSSIAN) - 1) * 2 ** (len(_EXPONENTS) - 1) + 1, "MS-SSIM", crop)
     product = image.new_ones(image.shape[:2])
     for scale, exponent in enumerate(_EXPONENTS):
         if scale:

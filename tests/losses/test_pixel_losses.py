@@ -122,6 +122,8 @@ def test_charbonniers_two_forms_differ_by_the_square_of_eps():
     assert charbonnier_loss(restored, target, eps=1e-9).item() == pytest.approx(l1_loss(restored, target).item())
     with pytest.raises(ValueError, match="eps should be above 0, got 0"):
         charbonnier_loss(restored, target, eps=0)
+    with pytest.raises(ValueError, match="eps should be above 0, got 0"):
+        edge_loss(restored, target, eps=0)
 
 
 def test_the_laplacian_ignores_what_is_smooth():

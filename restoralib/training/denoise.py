@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from restoralib.archs.nafnet import NAFNet
-from restoralib.data.photographs import random_patches, read_photographs, split
+from restoralib.data.photographs import random_patches, split
 from restoralib.losses.psnr import psnr_loss
 from restoralib.metrics.psnr import psnr
 from restoralib.ops.levels import round_to_levels
 from restoralib.training.export import export_weights
-from restoralib.training.loop import Schedule, train
-from restoralib.training.options import parse_recipe, recipe_parser
+from restoralib.training.loop import Schedule
+from restoralib.training.options import large_photographs, parse_recipe, recipe_parser, train_recipe
 
 CONFIG: dict[str, Any] = {
     "img_channel": 3,
@@ -42,9 +42,7 @@ def add_noise(clean: Tensor, sigma: Tensor, generator: torch.Generator) -> Tenso
 def main(arguments: list[str] | None = None) -> None:
     """Run the recipe with command-line arguments."""
     options = parse_recipe(recipe_parser(__doc__, steps=20_000, batch=16, patch=64), arguments)
-    photographs = read_photographs(options.photographs, exclude=options.exclude)
-    large = [image for image in photographs.values() if min(image.shape[1:]) >= options.patch]
-    held_out, images = split(large)
+    held_out, images = split(large_photographs(options, options.patch))
     device = torch.device(options.device)
     torch.manual_seed(options.seed)
     net = NAFNet(**CONFIG).to(device).to(memory_format=torch.channels_last)
@@ -67,15 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
             figures.append(psnr(net(noisy.to(device)).cpu().clamp(0, 1), clean).item())
         return sum(figures) / len(figures)
 
-    average = train(
-        net,
-        loss,
-        Schedule(options.steps),
-        checkpoint=options.state,
-        seed=options.seed,
-        every=options.every,
-        validate=validate,
-    )
+    average = train_recipe(net, loss, Schedule(options.steps), options, validate)
     export_weights(average, options.out, arch="nafnet", config=CONFIG, half=True)
 
 

@@ -20,13 +20,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from restoralib.archs.refusion import ConditionalNAFNet
-from restoralib.data.photographs import random_patches, read_photographs, split
+from restoralib.data.photographs import random_patches, split
 from restoralib.diffusion.known_level import remove_noise
 from restoralib.losses.psnr import psnr_loss
 from restoralib.metrics.psnr import psnr
 from restoralib.training.export import export_weights
-from restoralib.training.loop import Schedule, train
-from restoralib.training.options import parse_recipe, recipe_parser
+from restoralib.training.loop import Schedule
+from restoralib.training.options import large_photographs, parse_recipe, recipe_parser, train_recipe
 
 CONFIG: dict[str, Any] = {
     "img_channel": 3,
@@ -84,9 +84,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--init", type=Path, help="weights of a NAFNet to start from")
     parser.add_argument("--rate", type=float, default=5e-4, help="learning rate")
     options = parse_recipe(parser, arguments)
-    photographs = read_photographs(options.photographs, exclude=options.exclude)
-    large = [image for image in photographs.values() if min(image.shape[1:]) >= options.patch]
-    held_out, images = split(large)
+    held_out, images = split(large_photographs(options, options.patch))
     device = torch.device(options.device)
     torch.manual_seed(options.seed)
     net = ConditionalNAFNet(**CONFIG)
@@ -114,15 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
                 figures.append(psnr(restored.clamp(-1, 1), clean, data_range=2).item())
         return sum(figures) / len(figures)
 
-    average = train(
-        net,
-        loss,
-        Schedule(options.steps, options.rate),
-        checkpoint=options.state,
-        seed=options.seed,
-        every=options.every,
-        validate=validate,
-    )
+    average = train_recipe(net, loss, Schedule(options.steps, options.rate), options, validate)
     export_weights(average, options.out, arch="refusion", config=CONFIG, half=True)
 
 

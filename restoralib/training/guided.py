@@ -29,8 +29,8 @@ from restoralib.losses.psnr import psnr_loss
 from restoralib.metrics.psnr import psnr
 from restoralib.ops.levels import round_to_levels
 from restoralib.training.export import export_weights
-from restoralib.training.loop import Schedule, train
-from restoralib.training.options import parse_recipe, recipe_parser
+from restoralib.training.loop import Schedule
+from restoralib.training.options import large_photographs, parse_recipe, recipe_parser, train_recipe
 
 logger = logging.getLogger(__name__)
 
@@ -112,9 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _train(options: Any) -> None:
-    photographs = read_photographs(options.photographs, exclude=options.exclude)
-    large = [image for image in photographs.values() if min(image.shape[1:]) >= options.patch]
-    held_out, images = split(large)
+    held_out, images = split(large_photographs(options, options.patch))
     device = torch.device(options.device)
     torch.manual_seed(options.seed)
     net = NamedNAFNet(FEATURES, **CONFIG).to(device).to(memory_format=torch.channels_last)
@@ -132,15 +130,7 @@ def _train(options: Any) -> None:
         crops = [photograph[:, :128, :128] for photograph in held_out]
         return min(figures["right"] - figures["wrong"] for figures in gaps(net, crops).values())
 
-    average = train(
-        net,
-        loss,
-        Schedule(options.steps),
-        checkpoint=options.state,
-        seed=options.seed,
-        every=options.every,
-        validate=validate,
-    )
+    average = train_recipe(net, loss, Schedule(options.steps), options, validate)
     export_weights(average, options.out, arch="named_nafnet", config={"features": FEATURES, **CONFIG})
 
 

@@ -19,6 +19,9 @@ from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 
+Loss = Callable[[nn.Module, torch.Generator], Tensor]
+Validate = Callable[[nn.Module], float]
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -59,13 +62,13 @@ def save_atomically(value: object, path: Path) -> None:
 
 def train(
     net: nn.Module,
-    loss: Callable[[nn.Module, torch.Generator], Tensor],
+    loss: Loss,
     schedule: Schedule,
     *,
     checkpoint: Path,
     seed: int = 0,
     every: int = 500,
-    validate: Callable[[nn.Module], float] | None = None,
+    validate: Validate | None = None,
 ) -> nn.Module:
     """Train a network and return its average over the last steps.
 

@@ -1,4 +1,4 @@
-"""The command-line options that all recipes share."""
+"""What all recipes share: their command-line options, and what is done with these."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import logging
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
+
+from restoralib.data.photographs import read_photographs
+from restoralib.training.loop import Loss, Schedule, Validate, train
 
 
 def recipe_parser(description: str | None, *, steps: int, batch: int, patch: int) -> argparse.ArgumentParser:
@@ -31,3 +35,14 @@ def parse_recipe(parser: argparse.ArgumentParser, arguments: list[str] | None) -
     options.state = options.state or options.out.with_suffix(".state.pt")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     return options
+
+
+def large_photographs(options: argparse.Namespace, side: int) -> list[Tensor]:
+    """The photographs of a recipe whose height and width are `side` pixels or more, each (3, h, w), uint8."""
+    photographs = read_photographs(options.photographs, exclude=options.exclude)
+    return [photograph for photograph in photographs.values() if min(photograph.shape[1:]) >= side]
+
+
+def train_recipe(net: nn.Module, loss: Loss, schedule: Schedule, options: argparse.Namespace, validate: Validate) -> nn.Module:
+    """`train` with the seed, the state and the log of the options."""
+    return train(net, loss, schedule, checkpoint=options.state, seed=options.seed, every=options.every, validate=validate)

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from restoralib.archs.fsrcnn import FSRCNN
 from restoralib.data.patches import random_patch_pair
-from restoralib.data.photographs import random_integer, read_photographs, split
+from restoralib.data.photographs import random_integer, split
 from restoralib.metrics.psnr import psnr
 from restoralib.ops.color import rgb_to_y
 from restoralib.ops.resize import resize
 from restoralib.training.export import export_weights
-from restoralib.training.loop import Schedule, train
-from restoralib.training.options import parse_recipe, recipe_parser
+from restoralib.training.loop import Schedule
+from restoralib.training.options import large_photographs, parse_recipe, recipe_parser, train_recipe
 
 
 def luma_pairs(photographs: list[Tensor], scale: int) -> list[tuple[Tensor, Tensor]]:
@@ -44,9 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--init", type=Path, help="weights of another scale to start from")
     options = parse_recipe(parser, arguments)
     scale, device = options.scale, torch.device(options.device)
-    photographs = read_photographs(options.photographs, exclude=options.exclude)
-    large = [image for image in photographs.values() if min(image.shape[1:]) >= scale * options.patch]
-    held_out, pairs = split(luma_pairs(large, scale))
+    held_out, pairs = split(luma_pairs(large_photographs(options, scale * options.patch), scale))
     torch.manual_seed(options.seed)
     config = {"scale_factor": scale, "num_channels": 1, "d": 56, "s": 12, "m": 4}
     net = FSRCNN(**config).to(device)
@@ -67,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
         return sum(figures) / len(figures)
 
     schedule = Schedule(options.steps, rate=2e-3, betas=(0.9, 0.99))
-    average = train(net, loss, schedule, checkpoint=options.state, seed=options.seed, every=options.every, validate=validate)
+    average = train_recipe(net, loss, schedule, options, validate)
     export_weights(average, options.out, arch="fsrcnn", config=config)
 
 

@@ -102,8 +102,8 @@ def diff_jpeg(image: Tensor, quality: float | Tensor, *, differentiable: bool = 
     """JPEG in tensor operations, as Real-ESRGAN's training has it (DiffJPEG).
 
     It is not libjpeg: the luma table is transposed, tables times the factor of the quality stay fractional, colour is halved by
-    means and doubled by repeating, edges are filled with black to multiples of 16, and nothing is rounded to 8 bits. On
-    photographs it lies 2 (quality 95) to 8 levels (quality 10) from `jpeg` on average.
+    means and doubled by repeating, edges are filled with black to multiples of 16, and nothing is rounded to 8 bits. On the
+    images of Set14 it lies 1.8 (quality 95) to 4.3 levels of 255 (quality 10) from `jpeg` on average.
 
     Args:
         image: (b, c, h, w) in [0, 1], RGB or grey (luma alone).

@@ -42,6 +42,12 @@ _KERNELS: dict[str, tuple[Callable[[Tensor], Tensor], int]] = {
 }
 
 
+def resized_length(length: int, scale: float) -> int:
+    """The number of samples that a line has after resizing, ceil(scale * length)."""
+    # The product of a decimal scale and a length may miss a whole number by rounding: 0.7 * 10 is 7.000000000000001.
+    return math.ceil(round(scale * length, 9))
+
+
 def resize_taps(
     length: int, size: int, scale: float, kernel: Kernel = "bicubic", antialias: bool = True
 ) -> tuple[Tensor, Tensor]:
@@ -118,8 +124,7 @@ def resize(
     if min(scales) <= 0 or (size is not None and min(size) < 1):
         raise ValueError(f"scale and size should be positive, got scale {scale} and size {size}")
     if size is None:
-        # The product of a decimal scale and a length may miss a whole number by rounding: 0.7 * 10 is 7.000000000000001.
-        size = (math.ceil(round(scales[0] * height, 9)), math.ceil(round(scales[1] * width, 9)))
+        size = (resized_length(height, scales[0]), resized_length(width, scales[1]))
 
     if levels is not None:
         image = image * levels  # Whole levels stay exact, so that ties round as ties.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from restoralib.degradations.filters import PADDINGS, Padding, border_positions, correlate, filter2d
+from restoralib.degradations.filters import Padding, border_positions, correlate, filter2d
 from restoralib.degradations.operators.operator import LinearOperator, SpectralOperator, image_shape
 from restoralib.degradations.operators.separable import SeparableBlurOperator
 
@@ -118,8 +118,6 @@ class BlurOperator(LinearOperator):
         self, in_shape: Sequence[int], kernel: Tensor, *, padding: Padding = "reflect", convolve: bool = False
     ) -> None:
         check_kernel(kernel)
-        if padding not in PADDINGS:
-            raise ValueError(f"unknown padding {padding!r}; choose one of {', '.join(PADDINGS)}")
         super().__init__(in_shape, in_shape, kernel.shape[0] if kernel.ndim == 3 else None, kernel=kernel.double())
         self.padding, self.convolve = padding, convolve
         for axis, side in (("rows", -2), ("columns", -1)):

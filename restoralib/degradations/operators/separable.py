@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from restoralib.degradations.filters import Padding, border_positions
 from restoralib.degradations.operators.operator import SpectralOperator, image_shape
-from restoralib.ops.resize import Kernel, resize_taps
+from restoralib.ops.resize import Kernel, resize_taps, resized_length
 
 
 class SeparableOperator(SpectralOperator):
@@ -141,7 +140,7 @@ class SeparableBlurOperator(SeparableOperator):
 
 
 def _resizing(length: int, scale: float, kernel: Kernel, antialias: bool) -> Tensor:
-    size = math.ceil(round(scale * length, 9))
+    size = resized_length(length, scale)
     positions, weights = resize_taps(length, size, scale, kernel, antialias)
     return torch.zeros(size, length, dtype=torch.float64).scatter_add_(1, positions, weights)
 

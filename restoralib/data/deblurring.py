@@ -36,13 +36,3 @@ def find_realblur(request: Request, kind: str) -> Found:
         scene, stem = clean.parent.parent.name, clean.stem.removeprefix("gt_")
         entries.append(Entry(f"{scene}-{stem}", ImageFile(blurred), ImageFile(clean), {"scene": scene}))
     return Found(entries, faults(entries), listed.name)
-
-
-def find_realblur_j(request: Request) -> Found:
-    """RealBlur-J."""
-    return find_realblur(request, "J")
-
-
-def find_realblur_r(request: Request) -> Found:
-    """RealBlur-R."""
-    return find_realblur(request, "R")

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from restoralib.data.adapting import Adapt, central_box_256, crop_larger_truth
-from restoralib.data.deblurring import find_realblur_j, find_realblur_r
+from restoralib.data.deblurring import find_realblur
 from restoralib.data.entry import Problem
 from restoralib.data.finding import Found, Places, Request, find_own_pairs, find_pairs
 from restoralib.data.matlab import find_dnd, find_sidd
@@ -335,14 +336,14 @@ _ALL: tuple[Layout, ...] = (
         Layout(
             f"realblur_{kind.lower()}",
             f"RealBlur-{kind}, Rim et al., ECCV 2020",
-            finder=find,
+            finder=partial(find_realblur, kind=kind),
             where=f"RealBlur_{kind}_test_list.txt and the folders that it names; test/input + test/target",
             splits={"test": 980, "train": 3758},
             tasks=("deblur",),
             source="http://cg.postech.ac.kr/research/realblur/",
             note="tables align the result first (ECC homography) and measure inside a mask, which no protocol here does",
         )
-        for kind, find in (("J", find_realblur_j), ("R", find_realblur_r))
+        for kind in ("J", "R")
     ),
     Layout(
         "dpdd",

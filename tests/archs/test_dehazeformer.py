@@ -7,6 +7,7 @@ import warnings
 import pytest
 import torch
 import torch.nn.functional as F
+from exported import assert_one_graph_serves
 from outline import outline
 from torch import nn
 
@@ -313,11 +314,4 @@ def test_impossible_arguments_are_named(config, message):
 
 @pytest.mark.slow
 def test_one_graph_serves_all_sizes():
-    net = tiny()
-    rows, columns = (torch.export.Dim(name, min=4, max=100) for name in ("rows", "columns"))
-    shapes = ({2: 4 * rows, 3: 4 * columns},)
-    exported = torch.export.export(net, (torch.rand(1, 3, 24, 32),), dynamic_shapes=shapes, strict=False).module()
-    for size in ((20, 44), (48, 16)):
-        image = torch.rand(1, 3, *size)
-        with torch.inference_mode():
-            torch.testing.assert_close(exported(image), net(image))
+    assert_one_graph_serves(tiny(), 4, (24, 32), (20, 44), (48, 16), least=4)

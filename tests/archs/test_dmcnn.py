@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from exported import assert_one_graph_serves
 from torch import nn
 
 from restoralib import load_model
@@ -117,11 +118,4 @@ def test_other_networks_are_not_taken_for_it(change):
 
 @pytest.mark.slow
 def test_one_graph_serves_all_sizes():
-    net = ordinary(tied=True)
-    rows, columns = (torch.export.Dim(name, min=2, max=100) for name in ("rows", "columns"))
-    shapes = ({2: 16 * rows, 3: 16 * columns},)
-    exported = torch.export.export(net, (torch.rand(1, 3, 48, 32),), dynamic_shapes=shapes, strict=False).module()
-    for size in ((32, 64), (80, 48)):
-        image = torch.rand(1, 3, *size)
-        with torch.inference_mode():
-            torch.testing.assert_close(exported(image), net(image))
+    assert_one_graph_serves(ordinary(tied=True), 16, (48, 32), (32, 64), (80, 48))

@@ -6,6 +6,7 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
+from exported import assert_one_graph_serves
 from halo import measured_halo
 from outline import outline
 
@@ -115,14 +116,7 @@ def test_without_a_bias_it_scales_with_image_and_level():
 
 @pytest.mark.slow
 def test_one_graph_serves_all_sizes():
-    net = tiny()
-    rows, columns = (torch.export.Dim(name, min=2, max=64) for name in ("rows", "columns"))
-    shapes = {"image": {2: 8 * rows, 3: 8 * columns}}
-    exported = torch.export.export(net, (torch.rand(1, 3, 24, 32),), dynamic_shapes=shapes, strict=False).module()
-    for size in ((16, 40), (64, 24)):
-        image = torch.rand(1, 3, *size)
-        with torch.no_grad():
-            torch.testing.assert_close(exported(image), net(image))
+    assert_one_graph_serves(tiny(), 8, (24, 32), (16, 40), (64, 24), most=64)
 
 
 @pytest.mark.parametrize("draws", [30, pytest.param(200, marks=pytest.mark.slow)])

@@ -6,6 +6,7 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
+from exported import assert_one_graph_serves
 from outline import outline
 
 from restoralib import restore
@@ -173,13 +174,7 @@ def test_files_may_lack_the_positions(tiny):
 
 @pytest.mark.slow
 def test_one_graph_serves_all_sizes():
-    net = HAT(**TINY).eval()
-    rows, columns = (torch.export.Dim(name, min=2, max=16) for name in ("rows", "columns"))
-    shapes = ({2: 4 * rows, 3: 4 * columns},)
-    exported = torch.export.export(net, (torch.rand(1, 3, 12, 20),), dynamic_shapes=shapes, strict=False).module()
-    image = torch.rand(1, 3, 16, 8)
-    with torch.no_grad():
-        torch.testing.assert_close(exported(image), net(image))
+    assert_one_graph_serves(HAT(**TINY).eval(), 4, (12, 20), (16, 8), most=16)
 
 
 @pytest.mark.parametrize("draws", [20, pytest.param(200, marks=pytest.mark.slow)])

@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
+from exported import assert_one_graph_serves
 from outline import outline
 
 from restoralib.archs.scunet import VARIANTS, SCBlock, SCUNet, infer_config
@@ -91,12 +92,7 @@ def test_the_halo_is_measured(config, phases):
 @pytest.mark.slow
 def test_one_graph_serves_all_sizes():
     net = SCUNet(config=(2, 1, 1, 1, 1, 1, 1)).eval()
-    rows, columns = (torch.export.Dim(name, min=1, max=16) for name in ("rows", "columns"))
-    shapes = ({2: 64 * rows, 3: 64 * columns},)
-    exported = torch.export.export(net, (torch.rand(1, 3, 128, 192),), dynamic_shapes=shapes, strict=False).module()
-    image = torch.rand(1, 3, 192, 128)
-    with torch.no_grad():
-        torch.testing.assert_close(exported(image), net(image))
+    assert_one_graph_serves(net, 64, (128, 192), (192, 128), least=1, most=16)
 
 
 @pytest.mark.parametrize("draws", [20, pytest.param(200, marks=pytest.mark.slow)])

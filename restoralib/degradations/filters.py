@@ -156,7 +156,8 @@ def gaussian_blur(image: Tensor, sigma: float, *, size: int | None = None, paddi
     _check(image, line[None])
     shares, half = line.tolist(), len(line) // 2
     blurred = full_precision(image)
-    # Sums of moved copies: a fifth of the time that convolutions of single channels take.
+    # Sums of moved copies, in the same order on every device. On a CPU they are measured to take a third to a sixth of the
+    # time of grouped convolutions on large images in float64, and up to four times as long in float32.
     for axis, margins in ((-2, (0, 0, half, half)), (-1, (half, half, 0, 0))):
         padded, length = pad_border(blurred, margins, padding), blurred.shape[axis]
         blurred = shares[0] * padded.narrow(axis, 0, length)

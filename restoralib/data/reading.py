@@ -33,9 +33,14 @@ class DatasetError(ValueError):
         self.problems = problems
 
 
+def named_as_image(path: Path) -> bool:
+    """Whether a file is an image by its suffix, and not hidden."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
 def image_files(folder: Path) -> list[Path]:
     """The image files of a folder by their suffixes, sorted by name; hidden ones are left out."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."))
+    return sorted(filter(named_as_image, folder.iterdir()))
 
 
 def nothing_there(path: Path) -> str | None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from restoralib.data.entry import Entry, ImageFile, Problem
 from restoralib.data.finding import Found, Request, faults, natural
-from restoralib.data.reading import IMAGE_SUFFIXES, DatasetError, decode, nothing_there, read_pixels
+from restoralib.data.reading import DatasetError, decode, named_as_image, nothing_there, read_pixels
 
 # RealIR-Bench's nine degradations: what its words look like, and the task by the name that restore() takes.
 _DEGRADATIONS: dict[str, tuple[str, str]] = {
@@ -188,10 +188,7 @@ def degradation_of(text: str, *, whole: bool = False) -> str | None:
 
 
 def _photographs(root: Path) -> Found:
-    files = sorted(
-        (file for file in root.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")),
-        key=lambda file: natural(file.as_posix()),
-    )
+    files = sorted(filter(named_as_image, root.rglob("*")), key=lambda file: natural(file.as_posix()))
     if not files:
         raise DatasetError(f"{root} holds no .parquet or .arrow table and no image")
     entries: list[Entry] = []

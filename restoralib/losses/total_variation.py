@@ -28,11 +28,12 @@ def total_variation(image: Tensor, *, weight: Tensor | None = None, reduction: R
     Source: BasicSR's WeightedTVLoss.
     """
     check_batch(image, "total_variation")
-    rows, columns = (steps.abs() for steps in _steps(full_precision(image)))
+    image = full_precision(image)
+    rows, columns = (steps.abs() for steps in _steps(image))
     above = weight[..., :-1, :] if weight is not None else None
     left = weight[..., :-1] if weight is not None else None
     parts = [reduce(steps, part, reduction) for steps, part in ((rows, above), (columns, left)) if steps.numel()]
-    return sum(parts, full_precision(image).new_zeros(()))
+    return sum(parts, image.new_zeros(()))
 
 
 def total_variation_squared(image: Tensor) -> Tensor:
@@ -50,8 +51,9 @@ def total_variation_squared(image: Tensor) -> Tensor:
     Source: the re-implementation of SRGAN by leftthomas, which adds it with weight 2e-8.
     """
     check_batch(image, "total_variation_squared")
-    parts = [2 * steps.square().mean() for steps in _steps(full_precision(image)) if steps.numel()]
-    return sum(parts, full_precision(image).new_zeros(()))
+    image = full_precision(image)
+    parts = [2 * steps.square().mean() for steps in _steps(image) if steps.numel()]
+    return sum(parts, image.new_zeros(()))
 
 
 def total_variation_isotropic(image: Tensor, *, eps: float = 1e-24) -> Tensor:

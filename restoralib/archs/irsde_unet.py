@@ -9,6 +9,7 @@ makes of them; any size, padded inside by reflection at the right and at the bot
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, cast
 
@@ -119,26 +120,32 @@ class ConditionalUNet(nn.Module):
         self.spec = spec(in_nc=in_nc, out_nc=out_nc, nf=nf, depth=depth, upscale=upscale)
 
     def forward(self, image: Tensor, condition: Tensor, time: Tensor | float) -> Tensor:
+        return self.run(image, condition, self.time_mlp(times_of(image, time)), lambda attention, x: attention(x))
+
+    def run(self, image: Tensor, condition: Tensor, t: Tensor, attend: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+        """The network at an embedding of the time, (b, d), whose attentions are called by `attend(attention, x)`.
+
+        They come in the order of the flow: those on the way down, that of the middle, those on the way up.
+        """
         if image.shape != condition.shape:
             raise ValueError(f"image and condition should be of one shape, got {_shape(image)} and {_shape(condition)}")
         height, width = image.shape[-2:]
         x = pad_to_multiple(torch.cat((image - condition, condition), dim=1), self.spec.multiple)
         x = first = self.init_conv(x)
-        t = self.time_mlp(times_of(image, time))
         skips = []
         for stage in self.downs:
             block1, block2, attention, down = cast("nn.ModuleList", stage)
             x = block1(x, t)
             skips.append(x)
-            x = attention(block2(x, t))
+            x = attend(attention, block2(x, t))
             skips.append(x)
             x = down(x)
-        x = self.mid_block2(self.mid_attn(self.mid_block1(x, t)), t)
+        x = self.mid_block2(attend(self.mid_attn, self.mid_block1(x, t)), t)
         for stage in self.ups:
             block1, block2, attention, up = cast("nn.ModuleList", stage)
             x = block1(torch.cat((x, skips.pop()), dim=1), t)
             x = block2(torch.cat((x, skips.pop()), dim=1), t)
-            x = up(attention(x))
+            x = up(attend(attention, x))
         x = self.final_res_block(torch.cat((x, first), dim=1), t)
         return self.final_conv(x)[..., :height, :width]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -131,17 +131,21 @@ class _UNet(nn.Module):
             self.decoders.append(nn.Sequential(*(block(width, **expand) for _ in range(depth))))
 
     def forward(self, image: Tensor) -> Tensor:
+        return self.run(image, lambda blocks, x: blocks(x))
+
+    def run(self, image: Tensor, call: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+        """The network, whose levels of blocks are called by `call(blocks, x)` in the order of the flow."""
         height, width = image.shape[-2:]
         padded = pad_to_multiple(image, self.spec.multiple, mode="constant")
         x = self.intro(padded)
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
-            x = encoder(x)
+            x = call(encoder, x)
             skips.append(x)
             x = down(x)
-        x = self.middle_blks(x)
+        x = call(self.middle_blks, x)
         for decoder, up in zip(self.decoders, self.ups, strict=True):
-            x = decoder(up(x) + skips.pop())
+            x = call(decoder, up(x) + skips.pop())
         restored: Tensor = self.ending(x) + padded
         return restored[..., :height, :width]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from restoralib.archs.irsde_unet import ConditionalUNet
@@ -18,7 +17,6 @@ from restoralib.blocks.cross_attention import CrossAttention
 from restoralib.blocks.degradation_prompt import DegradationPrompt
 from restoralib.blocks.embedding import times_of
 from restoralib.blocks.modulation import FeatureModulation
-from restoralib.ops.pad import pad_to_multiple
 
 
 class PromptedNAFNet(nn.Module):
@@ -50,26 +48,14 @@ class PromptedNAFNet(nn.Module):
         self.spec = net.spec
 
     def forward(self, image: Tensor, embedding: Tensor) -> Tensor:
-        net, modulations = self.net, iter(self.modulations)
+        modulations = iter(self.modulations)
 
-        def run(stage: nn.Module, x: Tensor) -> Tensor:
-            for block, modulation in zip(stage.children(), next(modulations).children(), strict=True):
+        def call(blocks: nn.Module, x: Tensor) -> Tensor:
+            for block, modulation in zip(blocks.children(), next(modulations).children(), strict=True):
                 x = modulation(block(x), embedding)
             return x
 
-        height, width = image.shape[-2:]
-        padded = pad_to_multiple(image, self.spec.multiple, mode="constant")
-        x = net.intro(padded)
-        skips = []
-        for encoder, down in zip(net.encoders, net.downs, strict=True):
-            x = run(encoder, x)
-            skips.append(x)
-            x = down(x)
-        x = run(net.middle_blks, x)
-        for decoder, up in zip(net.decoders, net.ups, strict=True):
-            x = run(decoder, up(x) + skips.pop())
-        restored: Tensor = net.ending(x) + padded
-        return restored[..., :height, :width]
+        return self.net.run(image, call)
 
 
 class PromptedUNet(nn.Module):
@@ -109,34 +95,13 @@ class PromptedUNet(nn.Module):
         self.spec = net.spec
 
     def forward(self, image: Tensor, condition: Tensor, time: Tensor | float, embedding: Tensor) -> Tensor:
-        net, attentions = self.net, iter(self.attentions)
+        attentions = iter(self.attentions)
 
         def attend(own: nn.Module, x: Tensor) -> Tensor:
             x = own(x)
             return next(attentions)(x, embedding) if self.attentions else x
 
-        if image.shape != condition.shape:
-            shapes = f"{tuple(image.shape)} and {tuple(condition.shape)}"
-            raise ValueError(f"image and condition should be of one shape, got {shapes}")
-        height, width = image.shape[-2:]
-        x = pad_to_multiple(torch.cat((image - condition, condition), dim=1), self.spec.multiple)
-        x = first = net.init_conv(x)
-        t = net.time_mlp(times_of(image, time))
+        t = self.net.time_mlp(times_of(image, time))
         if self.prompt is not None:
             t = t + self.prompt(embedding)
-        skips = []
-        for stage in net.downs:
-            block1, block2, attention, down = cast("nn.ModuleList", stage)
-            x = block1(x, t)
-            skips.append(x)
-            x = attend(attention, block2(x, t))
-            skips.append(x)
-            x = down(x)
-        x = net.mid_block2(attend(net.mid_attn, net.mid_block1(x, t)), t)
-        for stage in net.ups:
-            block1, block2, attention, up = cast("nn.ModuleList", stage)
-            x = block1(torch.cat((x, skips.pop()), dim=1), t)
-            x = block2(torch.cat((x, skips.pop()), dim=1), t)
-            x = up(attend(attention, x))
-        x = net.final_res_block(torch.cat((x, first), dim=1), t)
-        return net.final_conv(x)[..., :height, :width]
+        return self.net.run(image, condition, t, attend)

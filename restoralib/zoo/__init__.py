@@ -19,6 +19,7 @@ from torch import nn
 
 from restoralib.archs import VARIANTS, NetSpec, Variant
 from restoralib.archs.spec import Role
+from restoralib.blocks.degradation_prompt import DEGRADATIONS
 from restoralib.checkpoints import (
     DamagedCheckpoint,
     UnknownCheckpoint,
@@ -37,10 +38,7 @@ logger = logging.getLogger(__name__)
 
 __all__ = ["TASKS", "ModelInfo", "create_model", "list_models", "load_bundled", "model_info"]
 
-_TASK_NAMES = (
-    *("denoise", "denoise_real", "jpeg", "deblur", "defocus", "derain", "dehaze", "low_light", "demoire"),
-    *("sr2", "sr3", "sr4", "sr8", "auto"),
-)
+_TASK_NAMES = (*DEGRADATIONS, "sr2", "sr3", "sr4", "sr8", "auto")
 # Licences of weights that allow commercial use.
 _FREE = {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "ISC", "MIT", "Unlicense"}
 

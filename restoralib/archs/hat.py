@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant
-from restoralib.archs.swinir import WIDTH, count_indices, shortest_ratio
+from restoralib.archs.swinir import WIDTH, count_indices, infer_shuffled_scale, shortest_ratio
 from restoralib.blocks.channel_attention import ChannelAttention
 from restoralib.blocks.norm import LayerNorm2d
 from restoralib.blocks.swin_body import SwinBody, patch_resolution
@@ -527,7 +527,7 @@ def infer_config(state_dict: StateDict) -> Inferred | None:
         "qkv_bias": first + "attn.qkv.bias" in state_dict,
         "ape": "absolute_pos_embed" in state_dict,
         "patch_norm": "patch_embed.norm.weight" in state_dict,
-        "upscale": _infer_upscale(state_dict),
+        "upscale": infer_shuffled_scale(state_dict),
         "upsampler": "pixelshuffle",
         "resi_connection": "1conv" if "conv_after_body.weight" in state_dict else "identity",
     }
@@ -537,8 +537,3 @@ def infer_config(state_dict: StateDict) -> Inferred | None:
     if side**2 * embed_dim == state_dict["absolute_pos_embed"].numel():
         return Inferred(HAT, config | {"img_size": side})
     return Inferred(HAT, config, missing=("img_size",))
-
-
-def _infer_upscale(state_dict: StateDict) -> int:
-    stages = sum(f"upsample.{2 * stage}.bias" in state_dict for stage in range(len(state_dict)))
-    return 3 if stages == 1 and state_dict["upsample.0.bias"].numel() == 3**2 * WIDTH else 2**stages

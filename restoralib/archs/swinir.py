@@ -346,12 +346,16 @@ def _infer_upsampler(state_dict: StateDict, in_chans: int) -> tuple[str, int]:
     if "conv_up1.weight" in state_dict:
         return "nearest+conv", 4 if "conv_up2.weight" in state_dict else 2
     if "conv_before_upsample.0.weight" in state_dict:
-        stages = sum(f"upsample.{2 * stage}.bias" in state_dict for stage in range(len(state_dict)))
-        triple = stages == 1 and state_dict["upsample.0.bias"].numel() == 3**2 * WIDTH
-        return "pixelshuffle", 3 if triple else 2**stages
+        return "pixelshuffle", infer_shuffled_scale(state_dict)
     if "upsample.0.bias" in state_dict:
         return "pixelshuffledirect", math.isqrt(state_dict["upsample.0.bias"].numel() // in_chans)
     return "", 1
+
+
+def infer_shuffled_scale(state_dict: StateDict) -> int:
+    """The scale of a `PixelShuffleUpsample` of `WIDTH` channels under the key `upsample`."""
+    stages = sum(f"upsample.{2 * stage}.bias" in state_dict for stage in range(len(state_dict)))
+    return 3 if stages == 1 and state_dict["upsample.0.bias"].numel() == 3**2 * WIDTH else 2**stages
 
 
 def count_indices(state_dict: StateDict, key: str) -> int:

@@ -63,7 +63,7 @@ class DiffusionRestorer:
             authors' choice.
         steps: how many; None for the authors' number.
         guidance: a name of `METHODS`, or a `Method` with numbers of its own.
-        operator: "denoise", "sr2", "sr3", "sr4", "sr8" (bicubic); `inpainting(mask)`, `blurring(kernel)` or another function
+        operator: "denoise", "sr4" or another whole factor (bicubic); `inpainting(mask)`, `blurring(kernel)` or another function
             from the restored image's (c, h, w) to the operator; or the operator for one size of images. A conditional network
             that fills holes is told by `inpainting(mask)` which ones.
         sigma: standard deviation of the noise in the degraded image, of images in [0, 1].

@@ -1,0 +1,1 @@
+"""Restoration in the latent space of an autoencoder."""

@@ -5,6 +5,7 @@ from restoralib.blocks.cross_attention import CrossAttention
 from restoralib.blocks.degradation_prompt import DEGRADATIONS, DegradationPrompt, DegradationTable
 from restoralib.blocks.embedding import FourierEmbedding, SinusoidalMLP, TimeEmbedding, sinusoidal_embedding, times_of
 from restoralib.blocks.gates import SimpleGate
+from restoralib.blocks.glumb_conv import Border, GLUMBConv
 from restoralib.blocks.linear_attention import (
     LinearAttention,
     LinearState,
@@ -15,7 +16,7 @@ from restoralib.blocks.linear_attention import (
 from restoralib.blocks.mean_shift import MeanShift
 from restoralib.blocks.modulation import FeatureModulation
 from restoralib.blocks.naf import NAFBlock
-from restoralib.blocks.norm import BiasFreeLayerNorm, GainLayerNorm, LayerNorm2d, WithBiasLayerNorm
+from restoralib.blocks.norm import BiasFreeLayerNorm, GainLayerNorm, LayerNorm2d, RMSNorm2d, WithBiasLayerNorm
 from restoralib.blocks.pixel_attention import AttentionBlock, pixel_attention
 from restoralib.blocks.reduction import ChannelGram, GlobalMean, GlobalReduction
 from restoralib.blocks.resample import HalvingDownsample, NearestUpsample
@@ -52,6 +53,7 @@ __all__ = [
     "STL",
     "AttentionBlock",
     "BiasFreeLayerNorm",
+    "Border",
     "CALayer",
     "ChannelAttention",
     "ChannelGram",
@@ -60,6 +62,7 @@ __all__ = [
     "DegradationTable",
     "FeatureModulation",
     "FourierEmbedding",
+    "GLUMBConv",
     "GainLayerNorm",
     "GlobalMean",
     "GlobalReduction",
@@ -74,6 +77,7 @@ __all__ = [
     "PixelShuffleDirect",
     "PixelShuffleUpsample",
     "PixelUnshuffleDownsample",
+    "RMSNorm2d",
     "ResidualBlock",
     "RestormerBlock",
     "ShiftedWindows",

@@ -1,4 +1,4 @@
-"""Layer norms of image features: over channels, at every pixel apart."""
+"""Layer norms of image features, and RMS norms: over channels, at every pixel apart."""
 
 import torch
 import torch.nn.functional as F
@@ -89,3 +89,23 @@ class GainLayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return channel_norm(x, self.g.flatten(), None, self.eps)
+
+
+class RMSNorm2d(nn.Module):
+    """Root-mean-square norm over channels of DC-AE (arXiv:2410.10733), with a bias: x / sqrt(mean(x^2) + eps) * weight + bias.
+
+    The mean is taken in float32 also for half-precision input. Over tokens, (..., n, d), it is `torch.nn.RMSNorm`.
+
+    Shapes: (b, c, h, w) -> (b, c, h, w).
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        precise = x.to(at_least_float32(x.dtype))
+        normed = precise * torch.rsqrt(precise.square().mean(1, keepdim=True) + self.eps)
+        return torch.addcmul(self.bias[:, None, None], normed.to(x.dtype), self.weight[:, None, None])

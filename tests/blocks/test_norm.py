@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from restoralib.blocks import BiasFreeLayerNorm, LayerNorm2d, WithBiasLayerNorm
+from restoralib.blocks import BiasFreeLayerNorm, LayerNorm2d, RMSNorm2d, WithBiasLayerNorm
 
 NORMS = [LayerNorm2d, WithBiasLayerNorm, BiasFreeLayerNorm]
 
@@ -58,3 +58,11 @@ def test_keys_are_the_authors():
     assert LayerNorm2d(4).state_dict().keys() == {"weight", "bias"}
     assert WithBiasLayerNorm(4).state_dict().keys() == {"body.weight", "body.bias"}
     assert BiasFreeLayerNorm(4).state_dict().keys() == {"body.weight"}
+
+
+def test_rms_norm_is_its_formula():
+    norm = randomized(RMSNorm2d).double()
+    x = 1e-2 * torch.randn(2, 6, 5, 3, dtype=torch.float64)
+    expected = x / (x.square().mean(1, keepdim=True) + 1e-5) ** 0.5 * norm.weight.view(-1, 1, 1) + norm.bias.view(-1, 1, 1)
+    torch.testing.assert_close(norm(x), expected)
+    assert RMSNorm2d(6).half()(torch.full((1, 6, 2, 2), 6e4, dtype=torch.float16)).isfinite().all()

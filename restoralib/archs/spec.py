@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 Color = Literal["rgb", "gray", "y"]
-Role = Literal["restorer", "denoiser", "discriminator", "part"]
+Role = Literal["restorer", "denoiser", "discriminator", "classifier", "part"]
 StateDict = Mapping[str, Tensor]
 
 
@@ -36,8 +36,8 @@ class NetSpec:
             where the chroma is enlarged by bicubic interpolation beside the network.
         input_size: the only (height, width) that is taken, None for any; some discriminators have one.
         role: "restorer" for a network from image to restored image (the first, where it gives several), which is what
-            `restore()` runs; "denoiser" for one step of a diffusion process; "discriminator"; "part" for a network that
-            does its work inside or beside another.
+            `restore()` runs; "denoiser" for one step of a diffusion process; "discriminator"; "classifier" for one
+            that tells degradations; "part" for a network that does its work inside or beside another.
         inputs: what `forward` has to be given, in order: names that `example_inputs` explains.
         noise: length of the vector of standard normal numbers, one an image, that `forward` takes as `noise` and draws where it
             is not given; 0 for none. `restore()` gives all tiles of an image the same.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,13 +17,19 @@ class Border(NamedTuple):
     features.
 
     Args:
-        top: the row above, (b, c, 1, columns), beginning with the pixel above `left` where that is given. It may hold one
-            pixel more at its end, the one above and right of the tile. None where the picture ends.
-        left: the column left of the tile, (b, c, h, 1); None where the picture ends.
+        top: the row above, (b, c, 1, columns); None for zeros.
+        left: the column left of the tile, (b, c, h, 1); None for zeros.
+        bottom: the row below, like `top`.
+        right: the column right of the tile, like `left`.
+        corners: whether `top` and `bottom` begin one pixel left of the tile, and whether they end one pixel right of it. A
+            corner that is not there is zero.
     """
 
     top: Tensor | None = None
     left: Tensor | None = None
+    bottom: Tensor | None = None
+    right: Tensor | None = None
+    corners: tuple[bool, bool] = (False, False)
 
 
 class GLUMBConv(nn.Module):
@@ -67,30 +72,39 @@ class GLUMBConv(nn.Module):
 
     def forward(self, x: Tensor, border: Border | None = None) -> Tensor:
         hidden = F.silu(self.conv_inverted(x))
-        if border is None:
-            hidden = self.conv_depth(hidden)
-        else:
-            hidden = F.conv2d(
-                self._surround(hidden, border), self.conv_depth.weight, self.conv_depth.bias, groups=self.conv_depth.groups
-            )
+        hidden = self.conv_depth(hidden)
+        if border is not None:
+            self._add_border(hidden, border)
         value, gate = hidden.chunk(2, 1)
         out: Tensor = self.conv_point(value * F.silu(gate))
         if self.norm is not None:
             out = self.norm(out)
         return out + x if self.residual_connection else out
 
-    def _surround(self, hidden: Tensor, border: Border) -> Tensor:
-        """Hidden features with one pixel more on all sides: what is known of the border, else zeros."""
-        width, known = hidden.shape[-1], int(border.left is not None)
-        if border.left is None:
-            hidden = F.pad(hidden, (1, 1, 0, 1))
-        else:
-            if border.left.shape[-2:] != (hidden.shape[-2], 1):
-                raise ValueError(f"left should be {hidden.shape[-2]}x1, a column of the tile, got {tuple(border.left.shape)}")
-            hidden = F.pad(torch.cat((F.silu(self.conv_inverted(border.left)), hidden), -1), (0, 1, 0, 1))
-        if border.top is None:
-            return F.pad(hidden, (0, 0, 1, 0))
-        more = border.top.shape[-1] - width - known
-        if more not in (0, 1) or border.top.shape[-2] != 1:
-            raise ValueError(f"top should be 1x{width + known}, or a column more, got {tuple(border.top.shape)}")
-        return torch.cat((F.pad(F.silu(self.conv_inverted(border.top)), (1 - known, 1 - more)), hidden), -2)
+    def _add_border(self, hidden: Tensor, border: Border) -> None:
+        """Add what the 3x3 convolution makes of the pixels outside: it is linear, so only the outermost results change."""
+        (height, width), first, last = hidden.shape[-2:], *border.corners
+        rows, columns = (1, width + first + last), (height, 1)
+        for name, side, size in (
+            ("top", border.top, rows),
+            ("left", border.left, columns),
+            ("bottom", border.bottom, rows),
+            ("right", border.right, columns),
+        ):
+            if side is not None and side.shape[-2:] != size:
+                raise ValueError(
+                    f"{name} should be {size[0]}x{size[1]} beside this tile, got {side.shape[-2]}x{side.shape[-1]}"
+                )
+        weight, groups = self.conv_depth.weight, self.conv_depth.groups
+        for row, place, taps in (
+            (border.top, hidden[..., :1, :], weight[..., :1, :]),
+            (border.bottom, hidden[..., -1:, :], weight[..., 2:, :]),
+        ):
+            if row is not None:
+                place += F.conv2d(F.pad(F.silu(self.conv_inverted(row)), (1 - first, 1 - last)), taps, groups=groups)
+        for column, place, taps in (
+            (border.left, hidden[..., :1], weight[..., :1]),
+            (border.right, hidden[..., -1:], weight[..., 2:]),
+        ):
+            if column is not None:
+                place += F.conv2d(F.silu(self.conv_inverted(column)), taps, padding=(1, 0), groups=groups)

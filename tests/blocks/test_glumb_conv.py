@@ -18,17 +18,22 @@ def test_it_is_the_formula():
     torch.testing.assert_close(block(x), x + out)
 
 
-@pytest.mark.parametrize("right_corner", [False, True])
-def test_a_tile_with_its_border_is_a_part_of_the_whole(right_corner):
-    """The last column and row of a tile see zeros where the whole goes on, and the last pixel of the first row its corner."""
+@pytest.mark.parametrize("where", [(3, 7, 2, 6), (0, 4, 3, 11), (5, 9, 0, 4), (4, 5, 6, 7), (0, 9, 0, 11)])
+def test_a_tile_with_its_border_is_a_part_of_the_whole(where):
     block = GLUMBConv(4, 6, 2, residual_connection=False).double()
     x = torch.randn(1, 4, 9, 11, dtype=torch.float64)
-    whole, (top, left, bottom, right) = block(x), (3, 2, 8, 9)
-    border = Border(x[..., top - 1 : top, left - 1 : right + right_corner], x[..., top:bottom, left - 1 : left])
+    top, bottom, left, right = where
+    corners = left > 0, right < 11
+    across = slice(left - corners[0], right + corners[1])
+    border = Border(
+        x[..., top - 1 : top, across] if top else None,
+        x[..., top:bottom, left - 1 : left] if left else None,
+        x[..., bottom : bottom + 1, across] if bottom < 9 else None,
+        x[..., top:bottom, right : right + 1] if right < 11 else None,
+        corners,
+    )
     tile = block(x[..., top:bottom, left:right], border)
-    torch.testing.assert_close(tile[..., :-1, :-1], whole[..., top : bottom - 1, left : right - 1])
-    until_the_end = block(x[..., top:, left:], Border(x[..., top - 1 : top, left - 1 :], x[..., top:, left - 1 : left]))
-    torch.testing.assert_close(until_the_end, whole[..., top:, left:])
+    torch.testing.assert_close(tile, block(x)[..., top:bottom, left:right])
 
 
 def test_a_border_that_is_not_there_is_zeros():
@@ -45,7 +50,7 @@ def test_errors_say_what_is_wrong():
     with pytest.raises(ValueError, match="as many channels out as in, got 6 and 4"):
         GLUMBConv(4, 6)
     block, x = GLUMBConv(4, 4), torch.rand(1, 4, 5, 6)
-    with pytest.raises(ValueError, match="top should be 1x6"):
+    with pytest.raises(ValueError, match="top should be 1x6 beside this tile, got 1x5"):
         block(x, Border(torch.rand(1, 4, 1, 5)))
     with pytest.raises(ValueError, match="left should be 5x1"):
         block(x, Border(left=torch.rand(1, 4, 6, 1)))

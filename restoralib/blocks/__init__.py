@@ -17,11 +17,15 @@ from restoralib.blocks.mean_shift import MeanShift
 from restoralib.blocks.modulation import FeatureModulation
 from restoralib.blocks.naf import NAFBlock
 from restoralib.blocks.norm import BiasFreeLayerNorm, GainLayerNorm, LayerNorm2d, RMSNorm2d, WithBiasLayerNorm
-from restoralib.blocks.pixel_attention import AttentionBlock, pixel_attention
+from restoralib.blocks.norm_residual import NormResBlock
+from restoralib.blocks.pixel_attention import AttentionBlock, one_head_attention, pixel_attention
 from restoralib.blocks.reduction import ChannelGram, GlobalMean, GlobalReduction
-from restoralib.blocks.resample import HalvingDownsample, NearestUpsample
+from restoralib.blocks.resample import CornerDownsample, HalvingDownsample, NearestUpsample
 from restoralib.blocks.residual import ResidualBlock
+from restoralib.blocks.rotary import Rotation, rotary_angles, rotate
+from restoralib.blocks.rrdb import RRDB, ResidualDenseBlock
 from restoralib.blocks.softmax_linear_attention import SoftmaxLinearAttention
+from restoralib.blocks.spatial_transformer import SpatialTransformer
 from restoralib.blocks.spectral_norm import SpectralNormConv2d
 from restoralib.blocks.timed_residual import TimedResBlock, TimedSequential
 from restoralib.blocks.tlc import LocalMean
@@ -48,6 +52,7 @@ __all__ = [
     "DMTA",
     "GDFN",
     "MDTA",
+    "RRDB",
     "RSTB",
     "SCA",
     "STL",
@@ -57,6 +62,7 @@ __all__ = [
     "CALayer",
     "ChannelAttention",
     "ChannelGram",
+    "CornerDownsample",
     "CrossAttention",
     "DegradationPrompt",
     "DegradationTable",
@@ -74,16 +80,20 @@ __all__ = [
     "MeanShift",
     "NAFBlock",
     "NearestUpsample",
+    "NormResBlock",
     "PixelShuffleDirect",
     "PixelShuffleUpsample",
     "PixelUnshuffleDownsample",
     "RMSNorm2d",
     "ResidualBlock",
+    "ResidualDenseBlock",
     "RestormerBlock",
+    "Rotation",
     "ShiftedWindows",
     "SimpleGate",
     "SinusoidalMLP",
     "SoftmaxLinearAttention",
+    "SpatialTransformer",
     "SpectralNormConv2d",
     "TimeEmbedding",
     "TimedResBlock",
@@ -91,9 +101,12 @@ __all__ = [
     "TransposedConvUpsample",
     "WindowAttention",
     "WithBiasLayerNorm",
+    "one_head_attention",
     "pixel_attention",
     "read_linear_state",
     "relu_linear_attention",
+    "rotary_angles",
+    "rotate",
     "shifted_windows",
     "sinusoidal_embedding",
     "times_of",

@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 Span = tuple[int, int]
+Ramp = Literal["cosine", "linear"]
 
 
 def plan_tiles(length: int, tile: int, overlap: int = 0, multiple: int = 1) -> list[Span]:
@@ -48,15 +50,19 @@ def plan_tiles(length: int, tile: int, overlap: int = 0, multiple: int = 1) -> l
     return [(start, min(start + tile, length)) for start in starts]
 
 
-def blend_weights(spans: Sequence[Span], margin: int = 0, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+def blend_weights(
+    spans: Sequence[Span], margin: int = 0, dtype: torch.dtype = torch.float32, *, ramp: Ramp = "cosine"
+) -> list[Tensor]:
     """Weights of each span's samples, so that the weighted results of all spans add up to one picture.
 
-    Between neighbours the weight passes from one to the other along a raised cosine over their overlap, less the margin at
-    either end: samples nearer than `margin` to a cut are not used at all. The weights of a sample sum to one.
+    Between neighbours the weight passes from one to the other along a raised cosine or a straight line over their overlap, less
+    the margin at either end: samples nearer than `margin` to a cut are not used at all. The weights of a sample sum to one.
 
     Args:
         spans: (start, stop), as `plan_tiles` gives them, sharing at least twice the margin.
         margin: samples beside a cut that are wrong for lack of context, such as the reach of a network.
+        dtype: of the weights.
+        ramp: "cosine" or "linear".
 
     Returns:
         One tensor (stop - start,) a span.
@@ -72,8 +78,8 @@ def blend_weights(spans: Sequence[Span], margin: int = 0, dtype: torch.dtype = t
     for index, ((_, stop), (start, _)) in enumerate(pairwise(spans)):
         shared = stop - start
         # A ramp of no length divides by zero: infinities clamp to the step that is meant.
-        ramp = ((torch.arange(shared) - margin + 0.5) / (shared - 2 * margin)).clamp(0, 1).double()
-        rise = torch.sin(ramp * (math.pi / 2)) ** 2
+        share = ((torch.arange(shared) - margin + 0.5) / (shared - 2 * margin)).clamp(0, 1).double()
+        rise = share if ramp == "linear" else torch.sin(share * (math.pi / 2)) ** 2
         weights[index][len(weights[index]) - shared :] *= 1 - rise
         weights[index + 1][:shared] *= rise
     # Where more than two spans meet, the products do not sum to one by themselves.

@@ -33,11 +33,11 @@ def test_plan_covers_the_axis_on_the_grid_without_slivers(plan):
 
 
 @settings(max_examples=200, deadline=None)
-@given(plans(), st.integers(0, 40))
-def test_blend_weights_sum_to_one_and_spare_the_margin(plan, margin):
+@given(plans(), st.integers(0, 40), st.sampled_from(("cosine", "linear")))
+def test_blend_weights_sum_to_one_and_spare_the_margin(plan, margin, ramp):
     length, _, overlap, _, spans = plan
     margin = min(margin, overlap // 2)
-    weights = blend_weights(spans, margin)
+    weights = blend_weights(spans, margin, ramp=ramp)
     total = torch.zeros(length)
     for (start, stop), weight in zip(spans, weights, strict=True):
         assert weight.min() >= 0
@@ -84,3 +84,9 @@ def test_impossible_plans_are_refused(arguments, words):
 def test_margin_needs_overlap():
     with pytest.raises(ValueError, match="at least 6 samples"):
         blend_weights([(0, 8), (4, 12)], margin=3)
+
+
+def test_a_linear_ramp_is_a_straight_line_over_the_overlap():
+    left, right = blend_weights([(0, 6), (2, 8)], ramp="linear")
+    torch.testing.assert_close(left, torch.tensor([1, 1, 0.875, 0.625, 0.375, 0.125]))
+    torch.testing.assert_close(right, left.flip(0))

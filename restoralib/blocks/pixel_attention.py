@@ -63,3 +63,27 @@ class AttentionBlock(nn.Module):
         tokens = pixel_attention(tokens, self.heads, heads_first=not self.new_order)
         tokens = F.linear(tokens, self.proj_out.weight.squeeze(-1), self.proj_out.bias)
         return x + tokens.transpose(1, 2).view_as(x)
+
+
+def one_head_attention(x: Tensor, norm: nn.Module, q: nn.Module, k: nn.Module, v: nn.Module, out: nn.Module) -> Tensor:
+    """Attention with one head between all pixels behind a norm, and a projection, added to the input.
+
+    The autoencoders of latent diffusion (arXiv:2112.10752), whose layouts know the four projections by different names, and as
+    linear layers or as 1x1 convolutions.
+
+    Args:
+        x: (b, c, h, w).
+        norm: of (b, c, h, w).
+        q, k, v, out: modules with a `weight` (c, c) or (c, c, 1, 1) and a `bias` (c,).
+
+    Returns:
+        (b, c, h, w).
+    """
+    tokens = norm(x).flatten(2).transpose(1, 2)
+    queries, keys, values = (_project(tokens, layer)[:, None] for layer in (q, k, v))
+    attended = F.scaled_dot_product_attention(queries, keys, values)[:, 0]
+    return x + _project(attended, out).transpose(1, 2).view_as(x)
+
+
+def _project(tokens: Tensor, layer: nn.Module) -> Tensor:
+    return F.linear(tokens, layer.get_parameter("weight").flatten(1), layer.get_parameter("bias"))

@@ -57,6 +57,25 @@ class HalvingDownsample(nn.Module):
         return self.op(x)
 
 
+class CornerDownsample(nn.Module):
+    """A 3x3 convolution at every second pixel that looks right and down: zeros are added at these two sides alone.
+
+    The autoencoders of latent diffusion (arXiv:2112.10752). The key is `conv`. Sides should be even.
+
+    Args:
+        channels: channels in and out.
+
+    Shapes: (b, channels, h, w) -> (b, channels, h / 2, w / 2).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
 def _out_channels(channels: int, out_channels: int | None, use_conv: bool) -> int:
     if not use_conv and out_channels not in (None, channels):
         raise ValueError(f"without a convolution out_channels should be {channels}, got {out_channels}; set use_conv")

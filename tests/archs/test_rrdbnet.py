@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from halo import measured_halo
 from torch import nn
 
-from restoralib.archs.rrdbnet import RRDB, VARIANTS, ResidualDenseBlock, RRDBNet, infer_config, rename_keys
+from restoralib.archs.rrdbnet import VARIANTS, RRDBNet, infer_config, rename_keys
 from restoralib.checkpoints import load_model, skeleton
 
 TINY = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 2, "num_grow_ch": 3}
@@ -91,19 +91,6 @@ def test_both_releases_load_from_files(layout, prefix, tmp_path):
     loaded = load_model(tmp_path / "esrgan.pth")
     assert type(loaded) is RRDBNet
     torch.testing.assert_close(loaded(image), net(image))
-
-
-def test_a_dense_block_is_its_formula():
-    block, x = ResidualDenseBlock(4, 3).double(), torch.randn(2, 4, 5, 6, dtype=torch.float64)
-    seen = [x]
-    for conv in (block.conv1, block.conv2, block.conv3, block.conv4):
-        seen.append(F.leaky_relu(conv(torch.cat(seen, 1)), 0.2))
-    torch.testing.assert_close(block(x), x + 0.2 * block.conv5(torch.cat(seen, 1)))
-
-
-def test_a_residual_in_residual_block_is_its_formula():
-    block, x = RRDB(4, 3).double(), torch.randn(2, 4, 5, 6, dtype=torch.float64)
-    torch.testing.assert_close(block(x), x + 0.2 * block.rdb3(block.rdb2(block.rdb1(x))))
 
 
 def test_the_net_is_its_figure():

@@ -10,9 +10,6 @@ also under autocast.
 
 With positions (rotary embedding), phi(q) and phi(k) are turned in the numerator alone, as in SANA-Video (arXiv:2509.24695):
 turned features have signs, with which the denominator could vanish.
-
-With positions, features are rotated in the numerator only, behind the ReLU (SANA-Video, arXiv:2509.24695): rotated features
-may cancel each other, and would bring the denominator to zero.
 """
 
 from __future__ import annotations

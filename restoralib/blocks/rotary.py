@@ -23,7 +23,7 @@ class Rotation(NamedTuple):
     sin: Tensor
 
 
-def rotation_of(positions: Tensor, features: int, *, max_period: float = 10000.0) -> Rotation:
+def rotary_angles(positions: Tensor, features: int, *, max_period: float = 10000.0) -> Rotation:
     """Angles of tokens that lie on several axes, such as row and column of a tile and within it.
 
     The pairs are shared evenly among the axes, the first ones getting what is left over. On each axis the frequencies fall
@@ -40,7 +40,7 @@ def rotation_of(positions: Tensor, features: int, *, max_period: float = 10000.0
     positions = positions if positions.ndim == 2 else positions[:, None]
     axes = positions.shape[1]
     if features % 2 or features < 2 * axes:
-        raise ValueError(f"features should be even and at least 2 for each of {axes} axes, got {features}")
+        raise ValueError(f"features should be even and at least {2 * axes} for {axes} axes, got {features}")
     positions = positions.to(at_least_float32(positions.dtype))
     angles = []
     for axis in range(axes):

@@ -121,7 +121,7 @@ def test_module_is_projections_around_the_function():
     q, k, v = (
         rearrange(x @ layer.weight.T, "b n (h d) -> b h n d", h=3) for layer in (attention.to_q, attention.to_k, attention.to_v)
     )
-    expected = rearrange(dense(q, k, v, 1), "b h n d -> b n (h d)") @ attention.to_out.weight.T + attention.to_out.bias
+    expected = rearrange(dense(q, k, v, 1), "b h n d -> b n (h d)") @ attention.to_out[0].weight.T + attention.to_out[0].bias
     output, state = attention(x)
     torch.testing.assert_close(output, expected)
     assert state.s.shape == (2, 3, 4, 4) and state.z.shape == (2, 3, 4)
@@ -142,5 +142,5 @@ def test_module_carries_the_state_and_reads_the_whole():
 
 def test_keys_are_named_like_sanas():
     assert LinearAttention(8, heads=2).state_dict().keys() == {
-        "to_q.weight", "to_k.weight", "to_v.weight", "to_out.weight", "to_out.bias"
+        "to_q.weight", "to_k.weight", "to_v.weight", "to_out.0.weight", "to_out.0.bias"
     }  # fmt: skip

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from restoralib.archs import (
+    dcae,
     dehazeformer,
     diffir,
     dmcnn,
@@ -30,6 +31,7 @@ from restoralib.archs import (
     retinexnet,
     rlfn,
     rrdbnet,
+    sana,
     scunet,
     snr_aware,
     sr3,
@@ -41,6 +43,7 @@ from restoralib.archs import (
     vgg_discriminator,
     zero_dce,
 )
+from restoralib.archs.dcae import DCAE
 from restoralib.archs.dehazeformer import DehazeFormer
 from restoralib.archs.diffir import DiffIRS1, DiffIRS2
 from restoralib.archs.dmcnn import DMCNN
@@ -64,6 +67,7 @@ from restoralib.archs.restormer import Restormer
 from restoralib.archs.retinexnet import DecomNet, RelightNet, RetinexNet
 from restoralib.archs.rlfn import RLFN
 from restoralib.archs.rrdbnet import RRDBNet
+from restoralib.archs.sana import SanaBlock, SanaTransformer
 from restoralib.archs.scunet import SCUNet
 from restoralib.archs.snr_aware import SNRAware, snr_map
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant, example_inputs
@@ -78,6 +82,7 @@ from restoralib.archs.zero_dce import ZeroDCE, ZeroDCEPlusPlus
 
 __all__ = [
     "ARCHITECTURES",
+    "DCAE",
     "DMCNN",
     "EDSR",
     "FSRCNN",
@@ -123,6 +128,8 @@ __all__ = [
     "SRGANDiscriminator",
     "SRResNet",
     "SRVGGNetCompact",
+    "SanaBlock",
+    "SanaTransformer",
     "StateDict",
     "SwinIR",
     "UNetDiscriminatorSN",
@@ -186,7 +193,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "guided_diffusion": Architecture((GuidedUNet,), guided_diffusion.VARIANTS, guided_diffusion.infer_config),
     "sr3": Architecture((SR3UNet,), sr3.VARIANTS, sr3.infer_config, sr3.rename_keys),
     "palette": Architecture((PaletteUNet,), palette.VARIANTS, palette.infer_config, palette.rename_keys),
+    "sana": Architecture((SanaTransformer,), sana.VARIANTS, sana.infer_config, sana.rename_keys),
     "dehazeformer": Architecture((DehazeFormer,), dehazeformer.VARIANTS, dehazeformer.infer_config),
+    "dcae": Architecture((DCAE,), dcae.VARIANTS, dcae.infer_config, dcae.rename_keys),
     "dmcnn": Architecture((DMCNN,), dmcnn.VARIANTS, dmcnn.infer_config),
     "retinexnet": Architecture((DecomNet, RelightNet, RetinexNet), retinexnet.VARIANTS, retinexnet.infer_config),
     "snr_aware": Architecture((SNRAware,), snr_aware.VARIANTS, snr_aware.infer_config),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 Color = Literal["rgb", "gray", "y"]
-Role = Literal["restorer", "denoiser", "discriminator", "classifier", "part"]
+Role = Literal["restorer", "denoiser", "autoencoder", "discriminator", "classifier", "part"]
 StateDict = Mapping[str, Tensor]
 
 
@@ -36,11 +36,13 @@ class NetSpec:
             where the chroma is enlarged by bicubic interpolation beside the network.
         input_size: the only (height, width) that is taken, None for any; some discriminators have one.
         role: "restorer" for a network from image to restored image (the first, where it gives several), which is what
-            `restore()` runs; "denoiser" for one step of a diffusion process; "discriminator"; "classifier" for one
+            `restore()` runs; "denoiser" for one step of a diffusion process; "autoencoder" for
+            one that also encodes images and decodes latents; "discriminator"; "classifier" for one
             that tells degradations; "part" for a network that does its work inside or beside another.
         inputs: what `forward` has to be given, in order: names that `example_inputs` explains.
         noise: length of the vector of standard normal numbers, one an image, that `forward` takes as `noise` and draws where it
             is not given; 0 for none. `restore()` gives all tiles of an image the same.
+        text_channels: features of the vectors of a text; 0 for networks that take none.
     """
 
     scale: int = 1
@@ -56,6 +58,7 @@ class NetSpec:
     role: Role = "restorer"
     inputs: tuple[str, ...] = ("image",)
     noise: int = 0
+    text_channels: int = 0
 
     def __post_init__(self) -> None:
         if (self.halo is None) != bool(self.global_ops):
@@ -84,7 +87,8 @@ def example_inputs(
 
     By the names of `spec.inputs`: "image" is (b, in_channels, h, w), "condition" the degraded image beside a noisy one, of the
     same shape; "target" the clean image (b, out_channels, s h, s w); "illumination" (b, 1, h, w) and "reflectance"
-    (b, 3, h, w); "time" (b,); "level", a noise level in [0, 1], (b, 1); "label", a class, (b,) of whole numbers.
+    (b, 3, h, w); "time" (b,); "level", a noise level in [0, 1], (b, 1); "label", a class, (b,) of whole
+    numbers; "text", 7 vectors, (b, 7, text_channels), and "mask", how much each counts, (b, 7); "guidance", its scale, (b,).
 
     Args:
         spec: the network's.
@@ -108,6 +112,9 @@ def example_inputs(
         "time": (),
         "level": (1,),
         "label": (),
+        "text": (7, spec.text_channels),
+        "mask": (7,),
+        "guidance": (),
     }
     return tuple(
         torch.zeros(batch, dtype=torch.int64, device=device)

@@ -28,6 +28,7 @@ _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _PROBE = 64  # side of the piece on which an unknown callable is tried
 _ROLES = {
     "denoiser": "it predicts one step of a diffusion process, from a noisy image and the time; give it to a sampler",
+    "autoencoder": "it gives an image back as its latent tells it, degradations and all; a LatentRestorer works on the latent",
     "discriminator": "it is a discriminator, which only trains; load the generator's file",
     "classifier": "it tells which degradations an image shows; restore(image, 'auto') asks it",
     "part": "it works inside or beside another network; load that one's file, or join the halves of a RetinexNet by "

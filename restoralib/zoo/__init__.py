@@ -52,7 +52,8 @@ class ModelInfo:
         cls: name of the network's class in `restoralib.archs`.
         config: the constructor's arguments.
         tasks: restoration tasks of the weights.
-        role: what the network is for: "restorer", "denoiser" (one step of a diffusion), "discriminator" or "part".
+        role: what the network is for: "restorer", "denoiser" (one step of a diffusion), "autoencoder", "discriminator",
+            "classifier" or "part".
         scale: output pixels for each input pixel, along each axis.
         parameters: their number.
         multiply_adds: for an input of 256x256, or of its only size, as torch's flop counter counts them; None where that

@@ -62,6 +62,12 @@ def _swinir(file: str, data: str, figures: str = "", measures: str = "psnr ssim"
     return Published(page, "Apache-2.0", "Apache-2.0", data, _figures(figures, measures) if figures else {})
 
 
+def _dc_ae(file: str, data: str = "", figures: str = "", measures: str = "rfid psnr") -> Published:
+    page = f"huggingface.co/mit-han-lab/dc-ae-{file}, also as dc-ae-{file}-diffusers"
+    terms = "its page has a LICENSE.txt of its own, which nobody has read here; read it before commercial use"
+    return Published(page, "Apache-2.0", _UNKNOWN, data, _figures(figures, measures) if figures else {}, terms)
+
+
 def _dehazeformer(data: str, figures: str) -> Published:
     page = "github.com/IDKiro/DehazeFormer (README, Google Drive)"
     return Published(page, "MIT", "MIT", data, _figures(figures))
@@ -285,6 +291,14 @@ PUBLISHED: dict[str, Published] = {
         _BASICSR, "Apache-2.0", "Apache-2.0", "DIV2K", _figures("Set5 30.25/0.8651, Set14 26.78/0.7451, DIV2K 29.00/0.8195")
     ),
     "plainnet_width32": _NO_WEIGHTS,
+    "dc_ae_f32c32_sana_1_0": _dc_ae("f32c32-sana-1.0", "", "MJHQ 1024 0.339/29.31"),
+    "dc_ae_f32c32_sana_1_1": _dc_ae("f32c32-sana-1.1", "", "MJHQ 1024 0.314/29.74"),
+    "dc_ae_f32c32_in_1_0": _dc_ae("f32c32-in-1.0", "ImageNet", "ImageNet 256 0.69/23.85/0.66/0.082", "rfid psnr ssim lpips"),
+    "dc_ae_f32c32_mix_1_0": _dc_ae("f32c32-mix-1.0"),
+    "dc_ae_f64c128_in_1_0": _dc_ae("f64c128-in-1.0", "ImageNet", "ImageNet 512 0.22/26.15/0.71/0.080", "rfid psnr ssim lpips"),
+    "dc_ae_f64c128_mix_1_0": _dc_ae("f64c128-mix-1.0"),
+    "dc_ae_f128c512_in_1_0": _dc_ae("f128c512-in-1.0", "ImageNet", "ImageNet 512 0.23", "rfid"),
+    "dc_ae_f128c512_mix_1_0": _dc_ae("f128c512-mix-1.0"),
     "nafnet_sidd_width32": _nafnet("SIDD", "SIDD 39.9672/0.9599"),
     "nafnet_sidd_width64": _nafnet("SIDD", "SIDD 40.3045/0.9614"),
     "nafnet_gopro_width32": _nafnet("GoPro", "GoPro 32.8705/0.9606"),

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 import torch
-from goldens.network import Golden
+from goldens.network import Golden, check_recognised, keys_of, shapes_of
 from torch import nn
 
 from restoralib import archs
-from restoralib.checkpoints import load_model, load_weights, recognize, skeleton
-
-# Classes with the keys of a sister class: the caller has to say which is meant.
-SISTERS = {"NAFNet", "NAFNetLocal", "Baseline", "BaselineLocal"}
+from restoralib.checkpoints import load_model, load_weights, skeleton
 
 
 def find_class(name):
     return getattr(archs, name)
-
-
-def check_recognised(cls, config, shapes, unrecorded=()):
-    """Configurations are compared by what they make: several ratios, for example, round to the same width."""
-    state = {key: torch.empty(shape) for key, shape in shapes}
-    told = recognize(state, arch=cls.__name__ if cls.__name__ in SISTERS else None)
-    assert told.cls is cls
-    theirs = skeleton(cls, config)
-    free = {name: value for name, value in config.items() if name in {*theirs.spec.unrecorded, *unrecorded}}
-    ours = skeleton(cls, told.config | free)
-    assert replace(ours.spec, tasks=()) == replace(theirs.spec, tasks=())
-    assert shapes_of(ours) == shapes_of(theirs)
 
 
 class Function(nn.Module):
@@ -42,10 +26,6 @@ class Function(nn.Module):
 
     def forward(self, *inputs):
         return self.function(*inputs, **self.config)
-
-
-def shapes_of(net):
-    return {key: value.shape for key, value in net.state_dict().items()}
 
 
 def test_golden_archs_give_the_references_outputs(archs_golden, tmp_path, record_property):
@@ -62,8 +42,7 @@ def test_golden_archs_give_the_references_outputs(archs_golden, tmp_path, record
     else:
         net = cls(**config)
         load_weights(net, state)
-        keys = [[key, list(value.shape), str(value.dtype).removeprefix("torch.")] for key, value in net.state_dict().items()]
-        assert keys == golden.keys
+        assert keys_of(net) == golden.keys
     assert sum(parameter.numel() for parameter in net.parameters()) == int(golden.metadata["params"])
 
     bounds = {

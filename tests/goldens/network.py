@@ -4,7 +4,8 @@
 Of the metadata, all text or JSON, `class` and `config` say what to build, `call` the inputs by position (an inner list is one
 argument), `keywords` those by name, `arguments` what is no tensor, `steps` several method calls instead. `aliases` are keys
 that share the tensor of another key, `unfilled` those that keep the constructor's value; a tensor `state.KEY` replaces the
-filled value of KEY. `input_range` and `output_range` stand where the reference's images do not lie in [0, 1].
+filled value of KEY. `input_range` and `output_range` stand where the reference's images do not lie in [0, 1], latent
+networks excepted. `stand_in` and `velocity_rule` are formulas in the place of a network, for those who run the file.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,16 @@ from goldens.fill import fill
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from restoralib.checkpoints import recognize, skeleton
+
+# Classes with the keys of a sister class: the caller has to say which is meant.
+SISTERS = {"NAFNet", "NAFNetLocal", "Baseline", "BaselineLocal"}
+
 # An entry that is not known here could change what the network has to do: such a file fails.
 ENTRIES = {
     *("class", "arch", "source", "notes", "params", "config", "variant", "part", "mode", "layout", "original_config"),
     *("call", "keywords", "arguments", "steps", "outputs", "intermediates", "input_range", "output_range"),
-    *("aliases", "unfilled", "unrecorded", "unclamped_from", "fp32_error", "tolerance"),
+    *("aliases", "unfilled", "unrecorded", "unclamped_from", "fp32_error", "tolerance", "stand_in", "velocity_rule"),
 }
 
 
@@ -76,7 +83,7 @@ class Golden:
         expected = [name for name in self.tensors if name.startswith("output") or name == "unclamped"]
         assert set(expected) == set(results), f"expected {expected}, got {list(results)}"
         rounded = [self.tensors["unclamped"]] if kept and dtype == torch.float32 else []
-        return {name: _error(results[name], self.tensors[name], *rounded) for name in expected}
+        return {name: relative_error(results[name], self.tensors[name], *rounded) for name in expected}
 
     @torch.inference_mode()
     def _run(self, net: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -100,7 +107,29 @@ class Golden:
         return dict(zip(names, results, strict=True))
 
 
-def _error(ours: Tensor, golden: Tensor, *rounded: Tensor) -> float:
+def keys_of(net: nn.Module) -> list[list[Any]]:
+    """The state dict as the lists of keys have it."""
+    return [[key, list(value.shape), str(value.dtype).removeprefix("torch.")] for key, value in net.state_dict().items()]
+
+
+def shapes_of(net: nn.Module) -> dict[str, torch.Size]:
+    return {key: value.shape for key, value in net.state_dict().items()}
+
+
+def check_recognised(cls, config, shapes, unrecorded=()):
+    """Configurations are compared by what they make: several ratios, for example, round to the same width."""
+    state = {key: torch.empty(shape, device="meta") for key, shape in shapes}
+    told = recognize(state, arch=cls.__name__ if cls.__name__ in SISTERS else None)
+    assert told.cls is cls
+    theirs = skeleton(cls, config)
+    free = {name: value for name, value in config.items() if name in {*theirs.spec.unrecorded, *unrecorded}}
+    ours = skeleton(cls, told.config | free)
+    assert replace(ours.spec, tasks=()) == replace(theirs.spec, tasks=())
+    assert shapes_of(ours) == shapes_of(theirs)
+
+
+def relative_error(ours: Tensor, golden: Tensor, *rounded: Tensor) -> float:
+    """The largest error, relative to the largest value of the golden or of what is rounded."""
     assert ours.shape == golden.shape, f"expected shape {tuple(golden.shape)}, got {tuple(ours.shape)}"
     scale = max(tensor.double().abs().max() for tensor in (golden, *rounded))
     return ((ours.double() - golden.double()).abs().max() / scale).item()

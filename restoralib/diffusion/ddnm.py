@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from restoralib.diffusion.denoiser import Denoised
-from restoralib.diffusion.measurement import Measurement, project
+from restoralib.diffusion.measurement import Measurement, exchange, project
 from restoralib.diffusion.noise import Noise
 from restoralib.diffusion.process import Process
 from restoralib.diffusion.sampling import Step
@@ -66,19 +66,22 @@ def ddnm_plus(
     """
     _check(eta)
     operator, target, level, seen = measurement.coefficients("DDNM+")
-    change = operator.Vt if coefficients_of is None else coefficients_of
     rest = math.sqrt(1 - eta**2)
+
+    def turned(z: Tensor) -> Tensor:
+        return z if coefficients_of is None else operator.V(coefficients_of(z))
 
     def step(x: Tensor, denoised: Denoised, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
         a, _, s = process.at(r, x)
         brought = a * level  # the measurement's noise, on the scale of x_r
-        low = seen & (s < brought)
-        share = torch.where(low, s * rest / brought.where(low, 1.0), 1.0) * seen
-        fresh = torch.where(seen & ~low, (s**2 - brought**2).clamp(min=0).sqrt(), s * eta)
-        kept = torch.where(seen, 0.0, s * rest)
-        correction = target - operator.Vt(denoised.x0)  # of A^+ (y - A x0), where it is seen
-        noises = fresh * change(noise(x)) + kept * change(process.noise(x, denoised.x0, t))
-        return a * denoised.x0 + operator.V((a * share * correction + noises).to(x))
+        low = s < brought
+        share = torch.where(low, s * rest / brought.where(low, 1.0), 1.0)
+        fresh = torch.where(low, s * eta, (s**2 - brought**2).clamp(min=0).sqrt())
+        drawn, eps = turned(noise(x)), turned(process.noise(x, denoised.x0, t))
+        lost = a * denoised.x0 + s * (eta * drawn + rest * eps)
+        clean = operator.Vt(denoised.x0, thin=True)
+        known = a * (clean + share * (target - clean)) + fresh * operator.Vt(drawn, thin=True)
+        return exchange(operator, lost, known, seen)
 
     return step
 

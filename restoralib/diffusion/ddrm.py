@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from restoralib.diffusion.denoiser import Denoised
-from restoralib.diffusion.measurement import Measurement
+from restoralib.diffusion.measurement import Measurement, exchange
 from restoralib.diffusion.noise import Noise
 from restoralib.diffusion.process import Process, Time
 from restoralib.diffusion.sampling import Step
@@ -40,16 +40,15 @@ def ddrm(process: Process, measurement: Measurement, *, eta: float = 0.85, eta_b
     def step(x: Tensor, denoised: Denoised, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
         a, _, s = process.at(r, x)
         sig = s / a
-        clean = operator.Vt(denoised.x0)
-        eps, fresh = operator.Vt(process.noise(x, denoised.x0, t)), operator.Vt(noise(x))
-        kept = math.sqrt(1 - eta**2)
-        lost = clean + kept * sig * eps + eta * sig * fresh
+        kept, drawn = math.sqrt(1 - eta**2) * sig, noise(x)
+        lost = denoised.x0 + kept * process.noise(x, denoised.x0, t) + eta * sig * drawn
+        clean, fresh = operator.Vt(denoised.x0, thin=True), operator.Vt(drawn, thin=True)
         towards = (target - clean) / level.where(level > 0, 1.0)
-        noisier = clean + kept * sig * towards + eta * sig * fresh
+        noisier = clean + kept * towards + eta * sig * fresh
         spread = (sig**2 - (eta_b * level) ** 2).clamp(min=0).sqrt()
         clearer = (1 - eta_b) * clean + eta_b * target + spread * fresh
-        mixed = torch.where(seen, torch.where(sig < level, noisier, clearer), lost)
-        return a * operator.V(mixed.to(x))
+        known = torch.where(sig < level, noisier, clearer)
+        return a * exchange(operator, lost, known, seen)
 
     return step
 
@@ -68,7 +67,5 @@ def ddrm_start(process: Process, measurement: Measurement, t: Time, noise: Tenso
     operator, target, level, seen = measurement.coefficients("DDRM")
     a, _, s = process.at(t, noise)
     sig = s / a
-    fresh = operator.Vt(noise)
-    known = target + (sig**2 - level**2).clamp(min=0).sqrt() * fresh
-    start = torch.where(seen & (sig > level), known, sig * fresh)
-    return operator.V(start.to(noise)) / sig
+    known = target + (sig**2 - level**2).clamp(min=0).sqrt() * operator.Vt(noise, thin=True)
+    return exchange(operator, sig * noise, known, seen & (sig > level)) / sig

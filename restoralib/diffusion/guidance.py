@@ -22,8 +22,14 @@ class Unguided:
         return x_r
 
 
-def gradient(value: Tensor, x: Tensor, method: str) -> Tensor:
-    """Gradient of the sum of a value with respect to the state.
+def gradient(value: Tensor, x: Tensor, method: str, along: Tensor | None = None) -> Tensor:
+    """Gradient with respect to the state: of a value's sum, or of its inner product with a tensor like it.
+
+    Args:
+        value: what depends on the state.
+        x: the state.
+        method: what errors call the guidance.
+        along: the tensor, which counts as constant.
 
     Raises:
         RuntimeError: the denoised image does not depend on the state.
@@ -33,4 +39,4 @@ def gradient(value: Tensor, x: Tensor, method: str) -> Tensor:
             f"{method} differentiates the denoiser, but its result does not depend on the state: let gradients pass "
             "through the network (no detach, no_grad or inference_mode inside it)"
         )
-    return torch.autograd.grad(value.sum(), x)[0]
+    return torch.autograd.grad(value, x, torch.ones_like(value) if along is None else along)[0]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from restoralib.degradations.operators import LinearOperator, SpectralOperator
@@ -67,8 +65,7 @@ class Measurement:
         """
         operator = self.spectral(method)
         inverse = operator.inverse_values(self.y)
-        count, n = inverse.shape[-1], math.prod(operator.in_shape)
-        inverse, values = (F.pad(part, (0, n - part.shape[-1])) for part in (inverse, operator.Ut(self.y)[:, :count]))
+        values = operator.Ut(self.y)[:, : inverse.shape[-1]]
         return SpectralMeasurement(operator, inverse * values, self.sigma * inverse, inverse > 0)
 
     def spectral(self, method: str) -> SpectralOperator:
@@ -86,15 +83,31 @@ class Measurement:
 
 
 class SpectralMeasurement(NamedTuple):
-    """What a measurement says of each coefficient of the image in the operator's right singular vectors."""
+    """What a measurement says of the image's coefficients in the operator's right singular vectors.
+
+    These are the first k, which have singular values; of the others it says nothing.
+    """
 
     operator: SpectralOperator
     target: Tensor
-    """(b, n): the coefficients that it tells, 0 where it tells nothing."""
+    """(b, k): the coefficients that it tells, 0 where it tells nothing."""
     level: Tensor
-    """(n,) or (b, n): standard deviation of the noise of these."""
+    """(k,) or (b, k): standard deviation of the noise of these."""
     seen: Tensor
     """Like level: whether it tells the coefficient."""
+
+
+def exchange(operator: SpectralOperator, image: Tensor, coefficients: Tensor, where: Tensor) -> Tensor:
+    """An image with other coefficients in place of its own, among the first k of the right singular vectors.
+
+    Args:
+        operator: tells the singular vectors.
+        image: (b, c, h, w).
+        coefficients: the new ones, (b, k).
+        where: which are exchanged, (k,) or (b, k).
+    """
+    change = torch.where(where, coefficients - operator.Vt(image, thin=True), 0)
+    return image + operator.V(change.to(image), thin=True)
 
 
 def project(measurement: Measurement, x0: Tensor) -> Tensor:

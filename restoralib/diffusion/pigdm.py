@@ -44,8 +44,7 @@ class PiGDM(Unguided):
     def on_step(self, x_r: Tensor, x_t: Tensor, x0: Tensor, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
         """The state, moved along the gradient."""
         now, past = self.process.coefficients(t), self.process.coefficients(r)
-        lack = self.correction(x0.detach(), t)
-        direction = gradient((lack * x0).flatten(1).sum(1), x_t, type(self).__name__)
+        direction = gradient(x0, x_t, type(self).__name__, self.correction(x0.detach(), t))
         if self.adaptive:
             factor = past.a * now.a
         else:

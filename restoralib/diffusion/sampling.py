@@ -121,7 +121,9 @@ def one_step(
     denoised = denoise(x, t)
     if guidance is not None:
         denoised = Denoised(guidance.on_x0(denoised.x0, x, t), denoised.variance)
-    x_r = step(x, denoised, t, r, draw)
+    differentiated = guidance is not None and guidance.needs_gradient
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not differentiated):  # only the denoised image is
+        x_r = step(x, denoised, t, r, draw)
     if guidance is not None:
         x_r = guidance.on_step(x_r, x, denoised.x0, t, r, draw)
     if callback is not None:

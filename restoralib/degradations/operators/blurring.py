@@ -222,8 +222,10 @@ def _spectrum(kernel: Tensor, h: int, w: int, convolve: bool) -> Tensor:
 
 def _hartley(x: Tensor) -> Tensor:
     """The two-dimensional Hartley transform: real, orthonormal and its own inverse."""
-    transformed = torch.fft.fft2(x, norm="ortho")
-    return transformed.real - transformed.imag
+    half = torch.fft.rfft2(x, norm="ortho")
+    # What is left out of a real image's spectrum is conjugate to what is opposite.
+    rest = half[..., 1 : (x.shape[-1] + 1) // 2].flip(-2, -1).roll(1, -2)
+    return torch.cat([half.real - half.imag, rest.real + rest.imag], -1)
 
 
 def _opposite(z: Tensor) -> Tensor:

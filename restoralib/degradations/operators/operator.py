@@ -203,12 +203,20 @@ class SpectralOperator(LinearOperator):
     @abstractmethod
     def _u(self, z: Tensor) -> Tensor: ...
 
-    def Vt(self, x: Tensor) -> Tensor:
-        """V^T x: the coefficients (b, n) of images (b, *in_shape)."""
-        return self._run(self._vt, x, self.in_shape)
+    def _thin_vt(self, x: Tensor) -> Tensor:
+        return self._vt(x)[:, : self.values_like(x).shape[-1]]
 
-    def V(self, z: Tensor) -> Tensor:
-        """V z: images (b, *in_shape) of coefficients (b, n)."""
+    def _thin_v(self, z: Tensor) -> Tensor:
+        return self._v(_fit(z, math.prod(self.in_shape)))
+
+    def Vt(self, x: Tensor, *, thin: bool = False) -> Tensor:
+        """V^T x: the coefficients (b, n) of images (b, *in_shape), or the first k alone, which have singular values."""
+        return self._run(self._thin_vt if thin else self._vt, x, self.in_shape)
+
+    def V(self, z: Tensor, *, thin: bool = False) -> Tensor:
+        """V z: images (b, *in_shape) of coefficients (b, n), or of the first k alone, (b, k), the others being zero."""
+        if thin:
+            return self._run(self._thin_v, z, (self.values_like(z).shape[-1],))
         return self._run(self._v, z, (math.prod(self.in_shape),))
 
     def Ut(self, y: Tensor) -> Tensor:
@@ -235,12 +243,12 @@ class SpectralOperator(LinearOperator):
 
     def _pinv(self, y: Tensor, rtol: float | None) -> Tensor:
         inverse = self.inverse_values(y, rtol)
-        return self._v(_fit(self._ut(y)[:, : inverse.shape[-1]] * inverse, math.prod(self.in_shape)))
+        return self._thin_v(self._ut(y)[:, : inverse.shape[-1]] * inverse)
 
     def _prox(self, x: Tensor, y: Tensor, rho: Tensor) -> Tensor:
         s, weight = self.values_like(x), rho.flatten(1)
         misfit = self._ut(y - self._forward(x))[:, : s.shape[-1]]
-        return x + self._v(_fit(misfit * s / (s**2 + weight), math.prod(self.in_shape)))
+        return x + self._thin_v(misfit * s / (s**2 + weight))
 
 
 def _fit(z: Tensor, length: int) -> Tensor:

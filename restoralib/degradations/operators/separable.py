@@ -67,6 +67,15 @@ class SeparableOperator(SpectralOperator):
         kept = self._kept
         return self.table("left_vt", z).mT @ _corner_back(z, self.in_shape, kept) @ self.table("right_vt", z)
 
+    def _thin_vt(self, x: Tensor) -> Tensor:
+        rows, columns = self._kept
+        return (self.table("left_vt", x)[:rows] @ x @ self.table("right_vt", x)[:columns].mT).flatten(1)
+
+    def _thin_v(self, z: Tensor) -> Tensor:
+        rows, columns = self._kept
+        corner = z.reshape(len(z), self.in_shape[0], rows, columns)
+        return self.table("left_vt", z)[:rows].mT @ corner @ self.table("right_vt", z)[:columns]
+
     def _ut(self, y: Tensor) -> Tensor:
         kept = self._kept
         return _corner_first(self.table("left_u", y).mT @ y @ self.table("right_u", y), kept)

@@ -125,12 +125,13 @@ _MAKE = {"make", "get", "turn", "become", "render", "let"}
 _WANT = {"want", "need", "like", "see", "require", "wish"}
 _MIND = {"mind", "care", "bother", "disturb", "matter"}
 _NOT = {"not", "never", "no", "without", "avoid", "neither", "nor", "stop"}
+_DETERMINERS = {"the", "a", "an", "my", "this", "that", "these", "those", "any", "all", "such"}
 _BE = {"is", "are", "was", "were", "be", "been", "looks", "look", "seems", "am", "has", "have", "had"}
 _NEW_CLAUSE = _words("but however yet although though then because while whereas since only just otherwise so")
 _GENERIC = _words("restore enhance improve fix repair better nicer clearer clean cleaner prettier beautiful good best new")
 # Objects of a wish that names no degradation.
 _THING = _words(
-    "it this that these those them everything all image images photo photos picture pictures photograph photographs pic "
+    "it this that these those them him everything all image images photo photos picture pictures photograph photographs pic "
     "pics shot shots scan scans frame frames snapshot quality defect defects fault faults problem problems damage look "
     "whole thing things"
 )
@@ -169,8 +170,8 @@ class Understood:
 def understand(text: str) -> Understood:
     """Find the degradations that an English text wants undone, or left alone.
 
-    Words are looked up in a table, the longest phrase first. "not", "without", "keep", "leave … as it is", "except" and their
-    kin say what is to stay; "there is no noise" does, too. "no noise" and "without noise" want it gone, "no denoising" does not.
+    Words are looked up in a table, the longest phrase first. "not", "without", "keep", "leave … as it is" and the like say
+    what is to stay; "there is no noise" does, too. "no noise" and "without noise" want it gone, "no denoising" does not.
 
     Args:
         text: one or several wishes or complaints: "it is too dark", "remove the rain, then make it twice as large".
@@ -185,7 +186,7 @@ def understand(text: str) -> Understood:
     for item in _items(text):
         reader.take(item)
     reader.close()
-    reader.settle_size(text)
+    reader.settle(text)
     wanted = list(dict.fromkeys(task for task, _, kept in reader.found if not kept))
     kept = list(dict.fromkeys(task for task, _, kept in reader.found if kept))
     words: dict[str, str] = {}
@@ -194,8 +195,7 @@ def understand(text: str) -> Understood:
     if both := [task for task in wanted if task in kept]:
         says = {kept: word for task, word, kept in reader.found if task == both[0]}
         raise ValueError(
-            f"{text!r} wants {says[False]!r} undone and {says[True]!r} left as it is, and both are {both[0]!r} here; say one of "
-            "them"
+            f"{text!r} wants {says[False]!r} undone and {says[True]!r} left as it is, and both are {both[0]!r} here; say one"
         )
     if not wanted:
         if kept:
@@ -282,6 +282,10 @@ def _tokens(text: str) -> list[str]:
     text = re.sub(r"\b(it|that|there|here|what|this|photo|picture|image)'s\b", r"\1 is", text)
     text = re.sub(r"'(re|ve|ll|d|m|s)\b", "", text)
     text = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", text)
+    for number, word in {"2": "two", "3": "three", "4": "four", "8": "eight"}.items():
+        text = re.sub(rf"\b(by( a)? )?factor( of)? {word}\b|\bby {word}\b(?! (stop|ev))|\b{word} ?fold\b", f" {number}x ", text)
+    text = re.sub(r"\b(?:by a factor|factor of|factor) (?:of )?([0-9])\b|\bby ([0-9])\b(?! ?(?:stop|ev|%))", r" \1\2x ", text)
+    text = re.sub(r"\b([2348])00 ?(?:%|percent\b)", r"\1x", text)
     text = re.sub(r"\b([0-9]+) ?(x|times|fold)\b|\bx ?([0-9]+)\b", lambda m: f"{m[1] or m[3]}x", text)
     text = re.sub("\\s[-\N{EN DASH}\N{EM DASH}]+\\s|\N{EM DASH}", " , ", text)
     return re.findall(r"[a-z0-9]+|[.,;:!?()\n]", text)
@@ -325,6 +329,11 @@ def _orders(words: list[str], place: int) -> bool:
     )
 
 
+def _is_adjective(fault: str) -> bool:
+    """Whether words say how an image is: "noisy", "out of focus"."""
+    return fault.endswith(("y", "ed", "dark", "dim", "lit", "unsharp", "focus"))
+
+
 def _undoing(words: list[str]) -> bool:
     """Whether the words just before say that what follows is to go: "remove the"."""
     for word in reversed(words[-3:]):
@@ -352,7 +361,8 @@ class _Reader:
     """
 
     def __init__(self) -> None:
-        self.found: list[tuple[str, str, bool]] = []
+        self.found: list[tuple[str, str, bool]] = []  # task, word, whether it stays
+        self.complaints: set[int] = set()  # places of what is only said to be there
         self.unclear: list[str] = []
         self.previous: _Item = ""
         self.before: list[str] = []  # words of this clause
@@ -387,14 +397,20 @@ class _Reader:
                     self.found.append(("auto", " ".join(self.before), False))
                 else:
                     self.unclear.append(" ".join(self.before))
-            elif self.asks and self.mood in ("undo", "add", "foreign"):
+            elif (
+                self.asks and self.mood in ("undo", "add", "foreign") and any(_base(word, _UNDO) not in _UNDO for word in rest)
+            ):
                 self.unclear.append(" ".join(self.before))
         elif self.mood == "foreign" and not self.told:
             self.unclear.append(" ".join(self.before))
         self._open()
 
-    def settle_size(self, text: str) -> None:
-        """Give a wish for a larger image its factor: the one that is named, else 2."""
+    def settle(self, text: str) -> None:
+        """Drop complaints of what is to stay; give a wish for a larger image its factor: the one that is named, else 2."""
+        stays = {task for task, _, kept in self.found if kept}
+        self.found = [
+            found for place, found in enumerate(self.found) if found[2] or place not in self.complaints or found[0] not in stays
+        ]
         named = dict.fromkeys(task for task, _, kept in self.found if re.fullmatch("sr[0-9]", task) and not kept)
         if len(named) > 1:
             raise ValueError(f"{text!r} asks for {len(named)} sizes ({', '.join(named)}); say one of them")
@@ -429,6 +445,8 @@ class _Reader:
         if item in (",", "and", "or", "plus"):
             self._end_object()
             self.joint = item
+            if self.mood == "make":
+                self.mood = "open"
             if item == ",":
                 self.negation = ""
             return
@@ -453,6 +471,7 @@ class _Reader:
         self.joint = ""
 
     def _close_before_exception(self) -> None:
+        self.asks = True  # "everything but the grain" is a wish of its own
         self.close()
         self.mood = "keep"
 
@@ -467,6 +486,8 @@ class _Reader:
             self.negation = "instead"
         elif word in _NOT or _base(word, {"avoid", "stop"}) in ("avoid", "stop"):
             self.negation = "avoid" if word.startswith("avoid") else "not" if word.startswith("stop") else word
+        elif word == "nothing":
+            self.mood, self.negation = "keep", ""
         elif word in ("less", "fewer"):
             self.negation = ""
             self.mood = "undo"
@@ -567,6 +588,8 @@ class _Reader:
         if item.task == "?" or verdict == "opposite":
             self.unclear.append(" ".join([*self.before[-3:], item.text]))
         elif verdict != "nothing":
+            if item.kind == "fault" and self.mood == "open":
+                self.complaints.add(len(self.found))
             self.found.append((item.task, item.text, verdict == "keep"))
         if item.kind == "verb" or self.negation != "neither":
             self.negation = ""
@@ -622,19 +645,8 @@ class _Reader:
             return "keep"
         if self.mood == "add":
             return "opposite"
-        if self.mood == "make" and self._directly_made():
-            return "opposite"
+        if self.mood == "make" and _is_adjective(item.text) and last not in _DETERMINERS:
+            return "opposite"  # "make it more noisy"
         if self.mood == "unwanted" and self.negated:
             return "nothing"  # "do not make it blurry"
         return "want"
-
-    def _directly_made(self) -> bool:
-        """Whether "make it" stands just before, with nothing but degrees between: "make it more noisy"."""
-        words = list(reversed(self.before))
-        degrees = {"a", "bit", "more", "much", "very", "look", "little", "even", "really", "as", "all", "slightly", "too"}
-        while words and words[0] in degrees:
-            words.pop(0)
-        things = _THING | {"my", "the", "whole"}
-        while words and words[0] in things:
-            words.pop(0)
-        return bool(words) and _base(words[0], _MAKE) in _MAKE and (self.before[-1] not in ("the", "my", "whole"))

@@ -32,6 +32,7 @@ from restoralib.archs import (
     rlfn,
     rrdbnet,
     sana,
+    sana_denoiser,
     scunet,
     snr_aware,
     sr3,
@@ -68,6 +69,7 @@ from restoralib.archs.retinexnet import DecomNet, RelightNet, RetinexNet
 from restoralib.archs.rlfn import RLFN
 from restoralib.archs.rrdbnet import RRDBNet
 from restoralib.archs.sana import SanaBlock, SanaTransformer
+from restoralib.archs.sana_denoiser import SanaDenoiser
 from restoralib.archs.scunet import SCUNet
 from restoralib.archs.snr_aware import SNRAware, snr_map
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant, example_inputs
@@ -129,6 +131,7 @@ __all__ = [
     "SRResNet",
     "SRVGGNetCompact",
     "SanaBlock",
+    "SanaDenoiser",
     "SanaTransformer",
     "StateDict",
     "SwinIR",
@@ -194,6 +197,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "sr3": Architecture((SR3UNet,), sr3.VARIANTS, sr3.infer_config, sr3.rename_keys),
     "palette": Architecture((PaletteUNet,), palette.VARIANTS, palette.infer_config, palette.rename_keys),
     "sana": Architecture((SanaTransformer,), sana.VARIANTS, sana.infer_config, sana.rename_keys),
+    "sana_denoiser": Architecture((SanaDenoiser,), sana_denoiser.VARIANTS, sana_denoiser.infer_config, sana.rename_keys),
     "dehazeformer": Architecture((DehazeFormer,), dehazeformer.VARIANTS, dehazeformer.infer_config),
     "dcae": Architecture((DCAE,), dcae.VARIANTS, dcae.infer_config, dcae.rename_keys),
     "dmcnn": Architecture((DMCNN,), dmcnn.VARIANTS, dmcnn.infer_config),

@@ -26,6 +26,7 @@ from restoralib.archs.swinir import count_indices, shortest_ratio
 from restoralib.blocks.embedding import sinusoidal_embedding, times_of
 from restoralib.blocks.glumb_conv import Border, GLUMBConv
 from restoralib.blocks.linear_attention import LinearAttention, LinearState
+from restoralib.blocks.norm import RMSNorm
 from restoralib.blocks.rotary import Rotation
 from restoralib.ops.pad import pad_to_multiple
 from restoralib.ops.precision import at_least_float32
@@ -152,8 +153,8 @@ class TextAttention(nn.Module):
         super().__init__()
         self.heads = heads
         width = heads * head_dim
-        self.norm_q = nn.RMSNorm(width, 1e-5) if qk_norm else nn.Identity()
-        self.norm_k = nn.RMSNorm(width, 1e-5) if qk_norm else nn.Identity()
+        self.norm_q = RMSNorm(width, 1e-5) if qk_norm else nn.Identity()
+        self.norm_k = RMSNorm(width, 1e-5) if qk_norm else nn.Identity()
         self.to_q = nn.Linear(dim, width)
         self.to_k = nn.Linear(context_dim, width)
         self.to_v = nn.Linear(context_dim, width)
@@ -386,7 +387,7 @@ class SanaTransformer(nn.Module):
         self.patch_embed = PatchEmbed(sample_size, patch_size, in_channels, dim, interpolation_scale)
         self.time_embed = TimeModulation(dim, guidance_embeds)
         self.caption_projection = Projection(caption_channels, dim, nn.GELU("tanh"))
-        self.caption_norm = nn.RMSNorm(dim, 1e-5)
+        self.caption_norm = RMSNorm(dim, 1e-5)
         nn.init.constant_(self.caption_norm.weight, 0.01)  # published; the text speaks softly at first
         self.transformer_blocks = nn.ModuleList(
             SanaBlock(

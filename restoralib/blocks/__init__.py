@@ -16,7 +16,7 @@ from restoralib.blocks.linear_attention import (
 from restoralib.blocks.mean_shift import MeanShift
 from restoralib.blocks.modulation import FeatureModulation
 from restoralib.blocks.naf import NAFBlock
-from restoralib.blocks.norm import BiasFreeLayerNorm, GainLayerNorm, LayerNorm2d, RMSNorm2d, WithBiasLayerNorm
+from restoralib.blocks.norm import BiasFreeLayerNorm, GainLayerNorm, LayerNorm2d, RMSNorm, RMSNorm2d, WithBiasLayerNorm
 from restoralib.blocks.norm_residual import NormResBlock
 from restoralib.blocks.pixel_attention import AttentionBlock, one_head_attention, pixel_attention
 from restoralib.blocks.reduction import ChannelGram, GlobalMean, GlobalReduction
@@ -84,6 +84,7 @@ __all__ = [
     "PixelShuffleDirect",
     "PixelShuffleUpsample",
     "PixelUnshuffleDownsample",
+    "RMSNorm",
     "RMSNorm2d",
     "ResidualBlock",
     "ResidualDenseBlock",

@@ -20,6 +20,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from restoralib.blocks.norm import RMSNorm
 from restoralib.blocks.rotary import Rotation, rotate
 from restoralib.ops.precision import at_least_float32, without_autocast
 
@@ -136,8 +137,8 @@ class LinearAttention(nn.Module):
         super().__init__()
         self.heads = heads
         width = heads * head_dim
-        self.norm_q = nn.RMSNorm(width, 1e-5) if qk_norm else nn.Identity()
-        self.norm_k = nn.RMSNorm(width, 1e-5) if qk_norm else nn.Identity()
+        self.norm_q = RMSNorm(width, 1e-5) if qk_norm else nn.Identity()
+        self.norm_k = RMSNorm(width, 1e-5) if qk_norm else nn.Identity()
         self.to_q = nn.Linear(channels, width, bias=bias)
         self.to_k = nn.Linear(channels, width, bias=bias)
         self.to_v = nn.Linear(channels, width, bias=bias)

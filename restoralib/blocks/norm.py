@@ -91,10 +91,23 @@ class GainLayerNorm(nn.Module):
         return channel_norm(x, self.g.flatten(), None, self.eps)
 
 
+class RMSNorm(nn.RMSNorm):
+    """Root-mean-square norm over the features of tokens, which runs in one kernel also under autocast.
+
+    Torch's own leaves the fused kernel, with a warning, where weights and input differ in type. The mean is float32 there.
+
+    Shapes: (..., d) -> (..., d).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = None if self.weight is None else self.weight.to(x.dtype)
+        return F.rms_norm(x, self.normalized_shape, weight, self.eps)
+
+
 class RMSNorm2d(nn.Module):
     """Root-mean-square norm over channels of DC-AE (arXiv:2410.10733), with a bias: x / sqrt(mean(x^2) + eps) * weight + bias.
 
-    The mean is taken in float32 also for half-precision input. Over tokens, (..., n, d), it is `torch.nn.RMSNorm`.
+    The mean is taken in float32 also for half-precision input.
 
     Shapes: (b, c, h, w) -> (b, c, h, w).
     """

@@ -103,6 +103,7 @@ CASES = {
     "ChannelAttention": same(lambda: blocks.ChannelAttention(8)),
     "LayerNorm2d": same(lambda: blocks.LayerNorm2d(8)),
     "LocalMean": same(lambda: blocks.LocalMean((2, 2))),
+    "RMSNorm": Case(lambda: blocks.RMSNorm(8), tokens, lambda h, w: (2, h * w, 8)),
     "RMSNorm2d": same(lambda: blocks.RMSNorm2d(8)),
     "GLUMBConv": same(lambda: blocks.GLUMBConv(8, 8, 2.5, "rms_norm")),
     "WithBiasLayerNorm": same(lambda: blocks.WithBiasLayerNorm(8)),

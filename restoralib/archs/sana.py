@@ -278,13 +278,13 @@ class SanaBlock(nn.Module):
 
     def mix(self, tokens: Tensor, modulation: Tensor, grid: Grid, border: Border | None = None) -> Tensor:
         """The tokens with what the Mix-FFN makes of them and their neighbours."""
-        maps = self.modulated(tokens, modulation, for_mix=True).mT.unflatten(2, grid)
+        maps = rearrange(self.modulated(tokens, modulation, for_mix=True), "b (h w) d -> b d h w", h=grid[0], w=grid[1])
         out = self.ff(maps, border).flatten(2).mT
         return torch.addcmul(tokens, self._moves(modulation)[5], out)
 
     def _moves(self, modulation: Tensor) -> tuple[Tensor, ...]:
         """Shift, scale and gate of the self-attention, then of the Mix-FFN, (b, 1, dim) each."""
-        return (self.scale_shift_table + modulation.unflatten(-1, (6, -1))).split(1, 1)
+        return (self.scale_shift_table + rearrange(modulation, "b (k d) -> b k d", k=6)).chunk(6, 1)
 
 
 class SanaTransformer(nn.Module):
@@ -484,7 +484,7 @@ class SanaTransformer(nn.Module):
 
     def unembed(self, tokens: Tensor, e: Tensor, grid: Grid) -> Tensor:
         """The result (b, out_channels, p h, p w) of the last block's tokens."""
-        shift, scale = (self.scale_shift_table + e.unsqueeze(1)).split(1, 1)
+        shift, scale = (self.scale_shift_table + e.unsqueeze(1)).chunk(2, 1)
         patches: Tensor = self.proj_out(torch.addcmul(shift, self.norm_out(tokens), 1 + scale))
         return rearrange(
             patches, "b (h w) (p q c) -> b c (h p) (w q)", h=grid[0], w=grid[1], p=self.patch_size, q=self.patch_size

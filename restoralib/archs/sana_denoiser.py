@@ -10,8 +10,8 @@ concatenation suffices where input and output lie pixel on pixel is known of Pal
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
-from functools import wraps
 from typing import Any
 
 import torch
@@ -33,7 +33,8 @@ class SanaDenoiser(SanaTransformer):
         ValueError: as SanaTransformer; in `forward`, the degraded latents have another shape than the noisy ones.
     """
 
-    @wraps(SanaTransformer.__init__)
+    __signature__ = inspect.signature(SanaTransformer)  # what `config` of a checkpoint may hold
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         channels = self.config["in_channels"]

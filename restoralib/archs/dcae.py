@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,9 +25,6 @@ from restoralib.blocks.glumb_conv import GLUMBConv
 from restoralib.blocks.linear_attention import LinearState, read_linear_state, update_linear_state
 from restoralib.blocks.norm import RMSNorm2d
 from restoralib.ops.pad import pad_to_multiple
-
-Block = Literal["ResBlock", "EfficientViTBlock"]
-Norm = Literal["rms_norm", "batch_norm"]
 
 _ALL = (slice(None), slice(None))
 _NORMS: Mapping[str, Callable[[int], nn.Module]] = {"rms_norm": RMSNorm2d, "batch_norm": nn.BatchNorm2d}
@@ -39,7 +39,7 @@ _ACTIVATIONS: Mapping[str, Callable[[], nn.Module]] = {
 
 def mean_of_groups(x: Tensor, channels: int) -> Tensor:
     """The mean of neighbouring channels, so many that `channels` are left: (b, c, h, w) -> (b, channels, h, w)."""
-    return x.unflatten(1, (channels, -1)).mean(2)
+    return rearrange(x, "b (c group) h w -> b c group h w", c=channels).mean(2)
 
 
 def repeated(x: Tensor, channels: int) -> Tensor:
@@ -52,8 +52,6 @@ class ResBlock(nn.Module):
 
     Shapes: (b, c, h, w) -> (b, c, h, w).
     """
-
-    reach = 2
 
     def __init__(self, channels: int, norm_type: str = "rms_norm", act_fn: str = "silu") -> None:
         super().__init__()
@@ -191,12 +189,61 @@ class Upsample(nn.Module):
         return y + F.pixel_shuffle(repeated(x, 4 * self.out_channels), 2) if self.shortcut else y
 
 
-def _stage(
-    block: str, channels: int, depth: int, head_dim: int, scales: Sequence[int], norm_type: str, act_fn: str
-) -> list[nn.Module]:
-    if block == "ResBlock":
-        return [ResBlock(channels, norm_type, act_fn) for _ in range(depth)]
-    return [EfficientViTBlock(channels, head_dim, scales, norm_type) for _ in range(depth)]
+@dataclass(frozen=True)
+class Stage:
+    """Blocks at one resolution.
+
+    Args:
+        block: "ResBlock" or "EfficientViTBlock".
+        width: channels.
+        depth: number of blocks.
+        scales: sides of the neighbourhoods that the attention aggregates.
+        norm: "rms_norm" or "batch_norm".
+        act: activation of residual blocks.
+    """
+
+    block: str
+    width: int
+    depth: int
+    scales: tuple[int, ...] = ()
+    norm: str = "rms_norm"
+    act: str = "silu"
+
+    def blocks(self, head_dim: int) -> list[nn.Module]:
+        """The blocks."""
+        if self.block == "ResBlock":
+            return [ResBlock(self.width, self.norm, self.act) for _ in range(self.depth)]
+        return [EfficientViTBlock(self.width, head_dim, self.scales, self.norm) for _ in range(self.depth)]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One step of an encoder or a decoder, for going through an image in parts.
+
+    Args:
+        run: the step.
+        reach: how many pixels of its input it looks beyond a pixel's own place.
+        scale: pixels that it gives for each that it takes, along an axis: 1, 2 or 1/2.
+        attention: the step itself, where it sees the whole image by sums over all pixels.
+    """
+
+    run: Callable[[Tensor], Tensor]
+    reach: int = 1
+    scale: Fraction = Fraction(1)
+    attention: MultiscaleLinearAttention | None = None
+
+
+def _layers(modules: Iterable[nn.Module]) -> Iterator[Layer]:
+    for module in modules:
+        if isinstance(module, nn.Sequential):
+            yield from _layers(module)
+        elif isinstance(module, EfficientViTBlock):
+            yield Layer(module.attn, module.attn.reach, attention=module.attn)
+            yield Layer(module.conv_out)
+        elif isinstance(module, (Downsample, Upsample)):
+            yield Layer(module, scale=Fraction(1, 2) if isinstance(module, Downsample) else Fraction(2))
+        else:
+            yield Layer(module, 2 if isinstance(module, ResBlock) else 1)
 
 
 class Encoder(nn.Module):
@@ -210,25 +257,22 @@ class Encoder(nn.Module):
         in_channels: int,
         latent_channels: int,
         head_dim: int,
-        blocks: Sequence[str],
-        widths: Sequence[int],
-        depths: Sequence[int],
-        scales: Sequence[Sequence[int]],
+        stages: Sequence[Stage],
         unshuffle: bool,
         out_shortcut: bool,
     ) -> None:
         super().__init__()
-        if depths[0]:
-            self.conv_in: nn.Module = nn.Conv2d(in_channels, widths[0], 3, padding=1)
+        if stages[0].depth:
+            self.conv_in: nn.Module = nn.Conv2d(in_channels, stages[0].width, 3, padding=1)
         else:
-            self.conv_in = Downsample(in_channels, widths[1], unshuffle, shortcut=False)
+            self.conv_in = Downsample(in_channels, stages[1].width, unshuffle, shortcut=False)
         self.down_blocks = nn.ModuleList()
-        for i, (block, width, depth) in enumerate(zip(blocks, widths, depths, strict=True)):
-            stage = _stage(block, width, depth, head_dim, scales[i], "rms_norm", "silu")
-            if depth and i < len(widths) - 1:
-                stage.append(Downsample(width, widths[i + 1], unshuffle))
-            self.down_blocks.append(nn.Sequential(*stage))
-        self.conv_out = nn.Conv2d(widths[-1], latent_channels, 3, padding=1)
+        for stage, below in zip(stages, (*stages[1:], None), strict=True):
+            blocks = stage.blocks(head_dim)
+            if stage.depth and below is not None:
+                blocks.append(Downsample(stage.width, below.width, unshuffle))
+            self.down_blocks.append(nn.Sequential(*blocks))
+        self.conv_out = nn.Conv2d(stages[-1].width, latent_channels, 3, padding=1)
         self.latent_channels, self.out_shortcut = latent_channels, out_shortcut
 
     def forward(self, x: Tensor) -> Tensor:
@@ -239,8 +283,12 @@ class Encoder(nn.Module):
 
     def head(self, x: Tensor) -> Tensor:
         """The last convolution, and its shortcut."""
-        y = self.conv_out(x)
+        y: Tensor = self.conv_out(x)
         return y + mean_of_groups(x, self.latent_channels) if self.out_shortcut else y
+
+    def layers(self) -> list[Layer]:
+        """The steps of `forward`."""
+        return [*_layers([self.conv_in, *self.down_blocks]), Layer(self.head)]
 
 
 class Decoder(nn.Module):
@@ -254,32 +302,27 @@ class Decoder(nn.Module):
         out_channels: int,
         latent_channels: int,
         head_dim: int,
-        blocks: Sequence[str],
-        widths: Sequence[int],
-        depths: Sequence[int],
-        scales: Sequence[Sequence[int]],
-        norm_types: Sequence[str],
-        act_fns: Sequence[str],
+        stages: Sequence[Stage],
         shuffle: bool,
         in_shortcut: bool,
         conv_act_fn: str,
     ) -> None:
         super().__init__()
-        self.conv_in = nn.Conv2d(latent_channels, widths[-1], 3, padding=1)
+        self.conv_in = nn.Conv2d(latent_channels, stages[-1].width, 3, padding=1)
         self.up_blocks = nn.ModuleList()
-        for i, (block, width, depth) in enumerate(zip(blocks, widths, depths, strict=True)):
-            stage = _stage(block, width, depth, head_dim, scales[i], norm_types[i], act_fns[i])
-            if depth and i < len(widths) - 1:
-                stage.insert(0, Upsample(widths[i + 1], width, shuffle))
-            self.up_blocks.append(nn.Sequential(*stage))
-        last = widths[0] if depths[0] else widths[1]
-        self.norm_out = RMSNorm2d(last)
+        for stage, below in zip(stages, (*stages[1:], None), strict=True):
+            blocks = stage.blocks(head_dim)
+            if stage.depth and below is not None:
+                blocks.insert(0, Upsample(below.width, stage.width, shuffle))
+            self.up_blocks.append(nn.Sequential(*blocks))
+        width = (stages[0] if stages[0].depth else stages[1]).width
+        self.norm_out = RMSNorm2d(width)
         self.conv_act = _ACTIVATIONS[conv_act_fn]()
-        if depths[0]:
-            self.conv_out: nn.Module = nn.Conv2d(last, out_channels, 3, padding=1)
+        if stages[0].depth:
+            self.conv_out: nn.Module = nn.Conv2d(width, out_channels, 3, padding=1)
         else:
-            self.conv_out = Upsample(last, out_channels, shuffle, shortcut=False)
-        self.width, self.in_shortcut = widths[-1], in_shortcut
+            self.conv_out = Upsample(width, out_channels, shuffle, shortcut=False)
+        self.width, self.in_shortcut = stages[-1].width, in_shortcut
 
     def forward(self, z: Tensor) -> Tensor:
         x = self.head(z)
@@ -289,12 +332,17 @@ class Decoder(nn.Module):
 
     def head(self, z: Tensor) -> Tensor:
         """The first convolution, and its shortcut."""
-        x = self.conv_in(z)
+        x: Tensor = self.conv_in(z)
         return x + repeated(z, self.width) if self.in_shortcut else x
 
     def tail(self, x: Tensor) -> Tensor:
         """The last norm, activation and convolution."""
         return self.conv_out(self.conv_act(self.norm_out(x)))
+
+    def layers(self) -> list[Layer]:
+        """The steps of `forward`."""
+        (last,) = _layers([self.conv_out])
+        return [Layer(self.head), *_layers(reversed(self.up_blocks)), replace(last, run=self.tail)]
 
 
 class DCAE(nn.Module):
@@ -355,39 +403,68 @@ class DCAE(nn.Module):
         scaling_factor: float = 1.0,
     ) -> None:
         super().__init__()
-        stages = len(encoder_block_out_channels)
-        halves: dict[str, list[Any]] = {}
-        for half, given in (
-            ("encoder", (encoder_block_types, encoder_block_out_channels, encoder_layers_per_block, encoder_qkv_multiscales)),
-            ("decoder", (decoder_block_types, decoder_block_out_channels, decoder_layers_per_block, decoder_qkv_multiscales)),
+        encoder = _stages(
+            "encoder",
+            encoder_block_types,
+            encoder_block_out_channels,
+            encoder_layers_per_block,
+            encoder_qkv_multiscales,
+        )
+        decoder = _stages(
+            "decoder",
+            decoder_block_types,
+            decoder_block_out_channels,
+            decoder_layers_per_block,
+            decoder_qkv_multiscales,
+            decoder_norm_types,
+            decoder_act_fns,
+        )
+        if len(encoder) != len(decoder):
+            raise ValueError(f"encoder and decoder should have as many stages, got {len(encoder)} and {len(decoder)}")
+        if min(in_channels, latent_channels, attention_head_dim) < 1:
+            raise ValueError(
+                "in_channels, latent_channels and attention_head_dim should be positive, "
+                f"got {in_channels}, {latent_channels} and {attention_head_dim}"
+            )
+        attending = [stage.width for stage in encoder + decoder if stage.block == "EfficientViTBlock"]
+        if attending and min(attending) < attention_head_dim:
+            raise ValueError(f"stages with attention should have {attention_head_dim} channels or more, got {min(attending)}")
+        for half, wanted, width in (
+            ("encoder", encoder_out_shortcut, encoder[-1].width),
+            ("decoder", decoder_in_shortcut, decoder[-1].width),
         ):
-            blocks, widths, depths, scales = given
-            halves[half] = [_each(blocks, stages), tuple(widths), tuple(depths), tuple(map(tuple, scales))]
-            _check_half(half, stages, attention_head_dim, latent_channels, *halves[half])
-        norms, acts = _each(decoder_norm_types, stages), _each(decoder_act_fns, stages)
-        _check_names("decoder_norm_types", norms, _NORMS, stages)
-        _check_names("decoder_act_fns", acts, _ACTIVATIONS, stages)
+            if wanted and width % latent_channels:
+                raise ValueError(
+                    f"the {half}'s shortcut puts its last {width} channels into {latent_channels} groups of one size; "
+                    "choose another latent_channels, or leave the shortcut out"
+                )
+        if downsample_block_type == "pixel_unshuffle" and any(stage.width % 4 for stage in encoder[1:]):
+            raise ValueError(
+                "pixel_unshuffle makes four channels of one: the encoder's widths after the first should be multiples of 4, "
+                f"got {tuple(encoder_block_out_channels)}"
+            )
         _check_names("decoder_conv_act_fn", [decoder_conv_act_fn], _ACTIVATIONS)
         _check_names("upsample_block_type", [upsample_block_type], ("pixel_shuffle", "interpolate"))
         _check_names("downsample_block_type", [downsample_block_type], ("pixel_unshuffle", "conv"))
-        _check_shortcuts(halves["encoder"][1], halves["encoder"][2], halves["decoder"][1], halves["decoder"][2])
 
-        unshuffle, shuffle = downsample_block_type == "pixel_unshuffle", upsample_block_type == "pixel_shuffle"
         self.encoder = Encoder(
-            in_channels, latent_channels, attention_head_dim, *halves["encoder"], unshuffle, encoder_out_shortcut
+            in_channels,
+            latent_channels,
+            attention_head_dim,
+            encoder,
+            downsample_block_type == "pixel_unshuffle",
+            encoder_out_shortcut,
         )
         self.decoder = Decoder(
             in_channels,
             latent_channels,
             attention_head_dim,
-            *halves["decoder"],
-            norms,
-            acts,
-            shuffle,
+            decoder,
+            upsample_block_type == "pixel_shuffle",
             decoder_in_shortcut,
             decoder_conv_act_fn,
         )
-        self.factor = 2 ** (stages - 1)
+        self.factor = 2 ** (len(encoder) - 1)
         self.channels = latent_channels
         self.image_channels = in_channels
         self.scaling_factor = scaling_factor
@@ -436,43 +513,53 @@ def _check_names(argument: str, names: Sequence[str], known: Iterable[str], stag
             raise ValueError(f"{argument} should be {' or '.join(known)}, got {name!r}")
 
 
-def _check_half(
+def _stages(
     half: str,
-    stages: int,
-    head_dim: int,
-    latent_channels: int,
-    blocks: Sequence[str],
+    blocks: str | Sequence[str],
     widths: Sequence[int],
     depths: Sequence[int],
     scales: Sequence[Sequence[int]],
-) -> None:
-    """Raise ValueError for what makes no encoder or decoder."""
-    lengths = [len(widths), len(depths), len(scales)]
-    if stages < 2 or lengths != [stages] * 3:
+    norms: str | Sequence[str] = "rms_norm",
+    acts: str | Sequence[str] = "silu",
+) -> list[Stage]:
+    """The stages of the encoder or the decoder.
+
+    Raises:
+        ValueError: they make none.
+    """
+    count = len(widths)
+    if count < 2 or len(depths) != count or len(scales) != count:
         raise ValueError(
-            f"the {half}'s widths, layers and scales should all have one entry a stage, at least 2 and as many as the "
-            f"encoder's widths, {stages}; got {lengths}"
+            f"the {half}'s widths, layers and scales should have one entry a stage, and two at least, "
+            f"got {count}, {len(depths)} and {len(scales)}"
         )
-    _check_names(f"{half}_block_types", blocks, ("ResBlock", "EfficientViTBlock"), stages)
-    if min(*widths, latent_channels, head_dim) < 1 or min(depths) < 0:
+    blocks, norms, acts = _each(blocks, count), _each(norms, count), _each(acts, count)
+    _check_names(f"{half}_block_types", blocks, ("ResBlock", "EfficientViTBlock"), count)
+    _check_names(f"{half}_norm_types", norms, _NORMS, count)
+    _check_names(f"{half}_act_fns", acts, _ACTIVATIONS, count)
+    if min(widths) < 1 or min(depths) < 0:
         raise ValueError(f"the {half}'s widths should be positive and its layers not negative, got {widths} and {depths}")
     if 0 in depths[1:-1] or not any(depths):
         raise ValueError(f"only the first and the last stage may be empty, got {half}_layers_per_block={depths}")
     if any(scale < 1 or scale % 2 == 0 for stage in scales for scale in stage):
         raise ValueError(f"{half}_qkv_multiscales should be odd numbers, got {scales}")
-    attending = [width for block, width in zip(blocks, widths, strict=True) if block == "EfficientViTBlock"]
-    if attending and min(attending) < head_dim:
-        raise ValueError(f"stages with attention should be at least attention_head_dim={head_dim} wide, got {min(attending)}")
+    first = 0 if depths[0] else 1
+    if any(4 * above % below for above, below in pairwise(widths[first:])):
+        raise ValueError(f"four times the width of a stage should be a multiple of the {half}'s next, got {widths}")
+    parts = zip(blocks, widths, depths, map(tuple, scales), norms, acts, strict=True)
+    return [Stage(*part) for part in parts]
 
 
-def _check_shortcuts(down: Sequence[int], down_depths: Sequence[int], up: Sequence[int], up_depths: Sequence[int]) -> None:
-    """Raise ValueError where the channels of a shortcut cannot be put into groups."""
-    for i in range(not down_depths[0], len(down) - 1):
-        if 4 * down[i] % down[i + 1]:
-            raise ValueError(f"a stage should be 1, 2 or 4 times as wide as the one before, or narrower, got {tuple(down)}")
-    for i in range(not up_depths[0], len(up) - 1):
-        if 4 * up[i] % up[i + 1]:
-            raise ValueError(f"a stage should be 1, 2 or 4 times as wide as the one before, or narrower, got {tuple(up)}")
+_DEFAULTS: dict[str, Any] = {
+    "in_channels": 3,
+    "encoder_block_types": "ResBlock",
+    "decoder_block_types": "ResBlock",
+    "encoder_block_out_channels": (128, 256, 512, 512, 1024, 1024),
+    "encoder_layers_per_block": (2, 2, 2, 3, 3, 3),
+    "decoder_layers_per_block": (3, 3, 3, 3, 3, 3),
+    "upsample_block_type": "pixel_shuffle",
+    "downsample_block_type": "pixel_unshuffle",
+}
 
 
 def _config(
@@ -503,7 +590,7 @@ def _config(
 
 
 def _imagenet(latent: int, scaling: float) -> dict[str, Any]:
-    deep = {32: (), 128: (2048,), 512: (2048, 2048)}[latent]
+    deep = (2048,) * {32: 0, 128: 1, 512: 2}[latent]
     layers = (2,) * (3 + len(deep))
     return _config((128, 256, 512, 512, 1024, 1024, *deep), latent, (0, 4, 8, *layers), (0, 5, 10, *layers), scaling)
 
@@ -524,24 +611,17 @@ VARIANTS: dict[str, Variant] = {
 
 def spec(**config: Any) -> NetSpec:
     """The needs of the network with these constructor arguments: any size, on a grid of `factor` pixels."""
-    widths = config.get("encoder_block_out_channels", (128, 256, 512, 512, 1024, 1024))
-    stages, channels = len(widths), config.get("in_channels", 3)
-    blocks = [_each(config.get(f"{half}_block_types", "ResBlock"), stages) for half in ("encoder", "decoder")]
-    depths = [
-        tuple(config.get("encoder_layers_per_block", (2, 2, 2, 3, 3, 3))),
-        tuple(config.get("decoder_layers_per_block", (3, 3, 3, 3, 3, 3))),
-    ]
-    attends = any(
-        depth and block == "EfficientViTBlock"
-        for names, numbers in zip(blocks, depths, strict=True)
-        for block, depth in zip(names, numbers, strict=True)
-    )
-    down, up = config.get("downsample_block_type", "pixel_unshuffle"), config.get("upsample_block_type", "pixel_shuffle")
+    config = _DEFAULTS | config
+    channels, stages = config["in_channels"], len(config["encoder_block_out_channels"])
+    down, up = config["encoder_layers_per_block"], config["decoder_layers_per_block"]
+    blocks = (*_each(config["encoder_block_types"], stages), *_each(config["decoder_block_types"], stages))
+    attends = any(depth and block == "EfficientViTBlock" for block, depth in zip(blocks, (*down, *up), strict=True))
+    unshuffle, shuffle = config["downsample_block_type"] == "pixel_unshuffle", config["upsample_block_type"] == "pixel_shuffle"
     return NetSpec(
         in_channels=channels,
         out_channels=channels,
         multiple=2 ** (stages - 1),
-        halo=None if attends else _halo(*depths, down == "pixel_unshuffle", up == "pixel_shuffle"),
+        halo=None if attends else _halo(down, up, unshuffle, shuffle),
         global_ops=("linear attention",) if attends else (),
         unrecorded=(
             "attention_head_dim",
@@ -605,6 +685,8 @@ def infer_config(state_dict: StateDict) -> Inferred | None:
     ends = ("encoder.conv_out.weight", "decoder.conv_in.weight", "decoder.norm_out.weight")
     if not all(key in state_dict for key in ends) or not all(_KEY.fullmatch(key) for key in state_dict):
         return None
+    if any(value.ndim != _ndim(key) for key, value in state_dict.items()):
+        return None
     latent, deepest = state_dict["encoder.conv_out.weight"].shape[:2]
     encoder = _infer_half(state_dict, "encoder.down_blocks", deepest)
     decoder = _infer_half(state_dict, "decoder.up_blocks", state_dict["decoder.conv_in.weight"].shape[0])
@@ -653,6 +735,14 @@ def infer_config(state_dict: StateDict) -> Inferred | None:
     return Inferred(DCAE, config | {"scaling_factor": next(iter(factors.values()), 1.0)}, assumed)
 
 
+def _ndim(key: str) -> int:
+    if key.endswith("num_batches_tracked"):
+        return 0
+    if not key.endswith(".weight") or re.search(r"\.norm(_out)?\.weight$", key):
+        return 1
+    return 2 if re.search(r"\.to_(q|k|v|out)\.weight$", key) else 4
+
+
 def _infer_half(state_dict: StateDict, prefix: str, deepest: int) -> dict[str, Any] | None:
     """Arguments of the encoder or the decoder, by short names; None where its stages do not fit together."""
     layers: dict[int, dict[int, str]] = {}  # stage -> layer -> what it is
@@ -674,9 +764,12 @@ def _infer_half(state_dict: StateDict, prefix: str, deepest: int) -> dict[str, A
         kinds = [(layer, kind) for layer, kind in layers.get(i, {}).items() if kind != "resample"]
         first, block = kinds[0] if kinds else (0, "ResBlock")
         at = f"{prefix}.{i}.{first}."
-        width, scales, norm = 0, [], None
+        width, norm = 0, None
+        scales: list[int] = []
         if kinds:
             out, norm = ("attn.to_out", "attn.norm_out") if block == "EfficientViTBlock" else ("conv1", "norm")
+            if f"{at}{out}.weight" not in state_dict:
+                return None
             width = len(state_dict[f"{at}{out}.weight"])
             norm = "batch_norm" if f"{at}{norm}.running_mean" in state_dict else "rms_norm"
             while (aggregate := f"{at}attn.to_qkv_multiscale.{len(scales)}.proj_in.weight") in state_dict:
@@ -732,8 +825,13 @@ def rename_keys(state_dict: StateDict) -> StateDict:
             key = pattern.sub(replacement, key)
         if key.endswith(".context_module.main.qkv.conv.weight"):
             stem = key.removesuffix("context_module.main.qkv.conv.weight")
-            for letter, part in zip("qkv", value.flatten(1).chunk(3), strict=True):
+            for letter, part in zip("qkv", _linear(value).tensor_split(3), strict=True):
                 renamed[f"{stem}attn.to_{letter}.weight"] = part
         else:
-            renamed[key] = value.flatten(1) if key.endswith(".attn.to_out.weight") else value
+            renamed[key] = _linear(value) if key.endswith(".attn.to_out.weight") else value
     return renamed
+
+
+def _linear(weight: Tensor) -> Tensor:
+    """A linear layer's weight for that of a 1x1 convolution; others as they are, and refused later."""
+    return weight[:, :, 0, 0] if weight.shape[2:] == (1, 1) else weight

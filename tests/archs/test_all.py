@@ -55,6 +55,7 @@ TINY = {
     "RRDBNet": {"num_in_ch": 3, "num_out_ch": 3, "scale": 2, "num_feat": 4, "num_block": 2, "num_grow_ch": 2},
     "SRVGGNetCompact": {"num_feat": 4, "num_conv": 2, "upscale": 3},
     "UNetDiscriminatorSN": {"num_in_ch": 3, "num_feat": 2},
+    "DegradationClassifier": {"widths": (3, 4, 5), "hidden": 6},
     "VGGStyleDiscriminator": {"num_in_ch": 3, "num_feat": 2},
     "MPRNet": {"n_feat": 8, "scale_unetfeats": 2, "scale_orsnetfeats": 2, "num_cab": 1, "reduction": 1},
     "PReNet": {"recurrent_iter": 2},
@@ -115,6 +116,51 @@ TINY = {
         "cross_attention_dim": 16,
         "caption_channels": 12,
     },
+    "DCAE": {
+        "latent_channels": 4,
+        "attention_head_dim": 4,
+        "encoder_block_types": ["ResBlock", "EfficientViTBlock", "EfficientViTBlock"],
+        "decoder_block_types": ["ResBlock", "EfficientViTBlock", "EfficientViTBlock"],
+        "encoder_block_out_channels": [8, 8, 16],
+        "decoder_block_out_channels": [8, 16, 16],
+        "encoder_layers_per_block": [0, 1, 1],
+        "decoder_layers_per_block": [1, 1, 1],
+        "encoder_qkv_multiscales": [[], [], [3, 5]],
+        "decoder_qkv_multiscales": [[], [], [5]],
+        "upsample_block_type": "interpolate",
+        "decoder_norm_types": ["batch_norm", "rms_norm", "rms_norm"],
+        "decoder_act_fns": ["relu", "silu", "silu"],
+    },
+    "KLAutoencoder": {
+        "down_block_types": ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"],
+        "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"],
+        "block_out_channels": [4, 8],
+        "norm_num_groups": 4,
+    },
+    "StableSRUNet": {
+        "image_size": 8,
+        "in_channels": 4,
+        "model_channels": 32,
+        "out_channels": 4,
+        "num_res_blocks": 1,
+        "attention_resolutions": [2],
+        "channel_mult": [1, 2],
+        "num_head_channels": 16,
+        "context_dim": 6,
+        "use_linear_in_transformer": True,
+        "semb_channels": 8,
+    },
+    "StableSRGuidanceEncoder": {
+        "image_size": 8,
+        "in_channels": 4,
+        "model_channels": 32,
+        "out_channels": 8,
+        "num_res_blocks": 1,
+        "attention_resolutions": [1],
+        "channel_mult": [1, 2],
+        "num_heads": 2,
+    },
+    "StableSRAutoencoder": {"ch": 32, "ch_mult": [1, 1, 2], "num_res_blocks": 1, "num_fuse_block": 1},
     "DehazeFormer": {
         "window_size": 4,
         "embed_dims": [8, 16, 16, 16, 8],
@@ -132,7 +178,7 @@ TINY = {
     "ZeroDCEPlusPlus": {"scale_factor": 3, "number_f": 4, "iterations": 8},
 }
 # One number an image; other networks give images.
-LOGITS = {"SRGANDiscriminator": (2, 1), "VGGStyleDiscriminator": (2, 1)}
+LOGITS = {"DegradationClassifier": (2, 9), "SRGANDiscriminator": (2, 1), "VGGStyleDiscriminator": (2, 1)}
 # Networks that take noise for noise: their attention, in which no token of it counts, would have no gradients.
 SMOOTH = {"SNRAware"}
 # Networks that draw noise where none is given.
@@ -141,6 +187,7 @@ DRAWS: set[str] = {"DiffIRS2"}
 IDLE = {"PromptIR": ("chnl_reduce", "reduce_noise_channel")}
 # Networks that torch.compile takes seconds for, all in all: they are traced among the slow tests.
 LONG_TO_TRACE = {
+    "DCAE",
     "PromptIR",
     "Restormer",
     "DiffIRS1",
@@ -159,6 +206,9 @@ LONG_TO_TRACE = {
     "RRDBNet",
     "UNetDiscriminatorSN",
     "VGGStyleDiscriminator",
+    "StableSRAutoencoder",
+    "StableSRGuidanceEncoder",
+    "StableSRUNet",
     # Sisters of networks that are traced.
     "PlainNet",
     "Baseline",
@@ -177,6 +227,13 @@ PARAMETERS = {  # one name of each published configuration
     "dehazeformer_m_indoor": 4_635_952,
     "dehazeformer_l_indoor": 25_451_652,
     "dmcnn": 1_425_839,
+    "dc_ae_f32c32_sana_1_0": 312_250_275,
+    "dc_ae_f32c32_in_1_0": 323_356_460,
+    "dc_ae_f32c32_mix_1_0": 323_356_460,
+    "dc_ae_f64c128_in_1_0": 676_896_140,
+    "dc_ae_f64c128_mix_1_0": 676_896_140,
+    "dc_ae_f128c512_in_1_0": 1_120_682_252,
+    "dc_ae_f128c512_mix_1_0": 1_120_682_252,
     "srcnn_x2": 57_281,
     "fsrcnn_x2": 12_809,
     "fsrcnn_x3": 12_809,
@@ -259,6 +316,7 @@ PARAMETERS = {  # one name of each published configuration
     "realesr_animevideov3": 621_424,
     "realesr_general_x4v3": 1_213_296,
     "realesrgan_x4plus_discriminator": 4_376_897,
+    "degradation_classifier": 133_145,
     "esrgan_discriminator_128": 14_499_401,
     "esrgan_discriminator_256": 21_055_049,
     "mprnet_deraining": 3_637_249,
@@ -301,6 +359,10 @@ PARAMETERS = {  # one name of each published configuration
     "diffir_s1_real_x4": 24_801_478,
     "diffir_s1_real_x2": 24_811_846,
     "diffir_s1_real_x1": 24_853_318,
+    "kl_f8": 83_653_863,
+    "stablesr_unet": 918_930_884,
+    "stablesr_guidance_encoder": 52_494_080,
+    "stablesr_autoencoder": 128_047_591,
     "retinexnet_lol": 555_205,
     "retinexnet_lol_decom": 207_748,
     "retinexnet_lol_relight": 347_457,

@@ -9,6 +9,7 @@ from torch import nn
 
 from restoralib.archs import (
     dcae,
+    degradation_classifier,
     dehazeformer,
     diffir,
     dmcnn,
@@ -19,6 +20,7 @@ from restoralib.archs import (
     guided_diffusion,
     hat,
     irsde_unet,
+    kl_autoencoder,
     mprnet,
     msrresnet,
     nafnet,
@@ -39,12 +41,14 @@ from restoralib.archs import (
     srcnn,
     srresnet,
     srvgg,
+    stablesr,
     swinir,
     unet_discriminator,
     vgg_discriminator,
     zero_dce,
 )
 from restoralib.archs.dcae import DCAE
+from restoralib.archs.degradation_classifier import DegradationClassifier
 from restoralib.archs.dehazeformer import DehazeFormer
 from restoralib.archs.diffir import DiffIRS1, DiffIRS2
 from restoralib.archs.dmcnn import DMCNN
@@ -55,6 +59,7 @@ from restoralib.archs.fsrcnn import FSRCNN
 from restoralib.archs.guided_diffusion import GuidedUNet
 from restoralib.archs.hat import HAT
 from restoralib.archs.irsde_unet import ConditionalUNet
+from restoralib.archs.kl_autoencoder import KLAutoencoder
 from restoralib.archs.mprnet import MPRNet
 from restoralib.archs.msrresnet import MSRResNet
 from restoralib.archs.nafnet import Baseline, BaselineLocal, NAFNet, NAFNetLocal, PlainNet
@@ -77,6 +82,7 @@ from restoralib.archs.sr3 import SR3UNet
 from restoralib.archs.srcnn import SRCNN
 from restoralib.archs.srresnet import SRGANDiscriminator, SRResNet
 from restoralib.archs.srvgg import SRVGGNetCompact
+from restoralib.archs.stablesr import StableSRAutoencoder, StableSRGuidanceEncoder, StableSRUNet
 from restoralib.archs.swinir import SwinIR
 from restoralib.archs.unet_discriminator import UNetDiscriminatorSN
 from restoralib.archs.vgg_discriminator import VGGStyleDiscriminator
@@ -101,12 +107,14 @@ __all__ = [
     "ConditionalUNet",
     "DRUNet",
     "DecomNet",
+    "DegradationClassifier",
     "DehazeFormer",
     "DiffIRS1",
     "DiffIRS2",
     "DnCNN",
     "GuidedUNet",
     "Inferred",
+    "KLAutoencoder",
     "MPRNet",
     "MSRResNet",
     "NAFNet",
@@ -133,6 +141,9 @@ __all__ = [
     "SanaBlock",
     "SanaDenoiser",
     "SanaTransformer",
+    "StableSRAutoencoder",
+    "StableSRGuidanceEncoder",
+    "StableSRUNet",
     "StateDict",
     "SwinIR",
     "UNetDiscriminatorSN",
@@ -198,11 +209,20 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "palette": Architecture((PaletteUNet,), palette.VARIANTS, palette.infer_config, palette.rename_keys),
     "sana": Architecture((SanaTransformer,), sana.VARIANTS, sana.infer_config, sana.rename_keys),
     "sana_denoiser": Architecture((SanaDenoiser,), sana_denoiser.VARIANTS, sana_denoiser.infer_config, sana.rename_keys),
+    "kl_autoencoder": Architecture(
+        (KLAutoencoder,), kl_autoencoder.VARIANTS, kl_autoencoder.infer_config, kl_autoencoder.rename_keys
+    ),
+    "stablesr": Architecture(
+        (StableSRUNet, StableSRGuidanceEncoder, StableSRAutoencoder), stablesr.VARIANTS, stablesr.infer_config
+    ),
     "dehazeformer": Architecture((DehazeFormer,), dehazeformer.VARIANTS, dehazeformer.infer_config),
     "dcae": Architecture((DCAE,), dcae.VARIANTS, dcae.infer_config, dcae.rename_keys),
     "dmcnn": Architecture((DMCNN,), dmcnn.VARIANTS, dmcnn.infer_config),
     "retinexnet": Architecture((DecomNet, RelightNet, RetinexNet), retinexnet.VARIANTS, retinexnet.infer_config),
     "snr_aware": Architecture((SNRAware,), snr_aware.VARIANTS, snr_aware.infer_config),
+    "degradation_classifier": Architecture(
+        (DegradationClassifier,), degradation_classifier.VARIANTS, degradation_classifier.infer_config
+    ),
     "zero_dce": Architecture((ZeroDCE, ZeroDCEPlusPlus), zero_dce.VARIANTS, zero_dce.infer_config),
 }
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,8 +27,131 @@ from restoralib.blocks.timed_residual import TimedResBlock, TimedSequential
 from restoralib.ops.pad import pad_to_multiple
 
 
+@dataclass(frozen=True)
+class UNetLayers:
+    """What the networks in guided diffusion's arrangement are made of, each made by a function.
+
+    Args:
+        block: a residual block from so many channels to so many.
+        attention: attention between so many channels; the second argument tells whether it stands in the decoder.
+        halving: makes maps of so many channels half as high and wide.
+        doubling: makes them twice as high and wide.
+        sequence: puts layers one after the other.
+    """
+
+    block: Callable[[int, int], nn.Module]
+    attention: Callable[[int, bool], nn.Module]
+    halving: Callable[[int], nn.Module]
+    doubling: Callable[[int], nn.Module]
+    sequence: Callable[..., nn.Module] = TimedSequential
+
+    def encoder(
+        self, in_channels: int, widths: Sequence[int], num_res_blocks: int, attends: Sequence[bool]
+    ) -> tuple[nn.ModuleList, list[int]]:
+        """The encoder, num_res_blocks + 1 sequences a level, and the channels that each of them gives."""
+        channels = widths[0]
+        blocks = nn.ModuleList([self.sequence(nn.Conv2d(in_channels, channels, 3, padding=1))])
+        skips = [channels]
+        for level, width in enumerate(widths):
+            if level:
+                blocks.append(self.sequence(self.halving(channels)))
+                skips.append(channels)
+            for _ in range(num_res_blocks):
+                layers = [self.block(channels, width)]
+                if attends[level]:
+                    layers.append(self.attention(width, False))
+                blocks.append(self.sequence(*layers))
+                channels = width
+                skips.append(channels)
+        return blocks, skips
+
+    def middle(self, width: int) -> nn.Module:
+        """Two residual blocks with attention between them."""
+        return self.sequence(self.block(width, width), self.attention(width, False), self.block(width, width))
+
+    def decoder(
+        self, widths: Sequence[int], num_res_blocks: int, attends: Sequence[bool], skips: Sequence[int]
+    ) -> nn.ModuleList:
+        """The decoder, whose sequences take what those of the encoder gave, the last first."""
+        blocks, rest, channels = nn.ModuleList(), [*skips], skips[-1]
+        for level, width in reversed([*enumerate(widths)]):
+            for index in range(num_res_blocks + 1):
+                layers = [self.block(channels + rest.pop(), width)]
+                if attends[level]:
+                    layers.append(self.attention(width, True))
+                if level and index == num_res_blocks:
+                    layers.append(self.doubling(width))
+                blocks.append(self.sequence(*layers))
+                channels = width
+        return blocks
+
+
+def adm_layers(
+    emb: int,
+    *,
+    dropout: float,
+    conv_resample: bool,
+    num_heads: int,
+    num_head_channels: int,
+    num_heads_upsample: int,
+    use_scale_shift_norm: bool,
+    resblock_updown: bool,
+    use_new_attention_order: bool,
+) -> UNetLayers:
+    """The layers of guided diffusion, for an embedding of time of so many features; arguments as those of `GuidedUNet`."""
+
+    def block(channels: int, width: int) -> TimedResBlock:
+        return TimedResBlock(channels, emb, width, dropout, use_scale_shift_norm)
+
+    def attention(width: int, decodes: bool) -> AttentionBlock:
+        heads = num_heads if not decodes or num_heads_upsample == -1 else num_heads_upsample
+        if num_head_channels != -1:
+            heads = heads_of(width, num_head_channels)
+        return AttentionBlock(width, heads, use_new_attention_order)
+
+    def halving(width: int) -> nn.Module:
+        if resblock_updown:
+            return TimedResBlock(width, emb, width, dropout, use_scale_shift_norm, "down")
+        return HalvingDownsample(width, use_conv=conv_resample)
+
+    def doubling(width: int) -> nn.Module:
+        if resblock_updown:
+            return TimedResBlock(width, emb, width, dropout, use_scale_shift_norm, "up")
+        return NearestUpsample(width, use_conv=conv_resample)
+
+    return UNetLayers(block, attention, halving, doubling)
+
+
+def heads_of(width: int, num_head_channels: int) -> int:
+    """How many heads of a width there are.
+
+    Raises:
+        ValueError: they do not divide the channels.
+    """
+    if num_head_channels < 1 or width % num_head_channels:
+        raise ValueError(f"num_head_channels should divide {width} channels, got {num_head_channels}")
+    return width // num_head_channels
+
+
+def level_widths(model_channels: int, channel_mult: Sequence[float], num_res_blocks: int) -> list[int]:
+    """Channels of each level.
+
+    Raises:
+        ValueError: there is no level, a width is none that a norm of 32 groups can have, or there are less than no blocks.
+    """
+    widths = [int(factor * model_channels) for factor in channel_mult]
+    if num_res_blocks < 0:
+        raise ValueError(f"num_res_blocks should be at least 0, got {num_res_blocks}")
+    if not widths or any(width < 32 or width % 32 for width in widths):
+        raise ValueError(
+            f"every level should be a multiple of 32 channels wide, got {widths} "
+            f"from {model_channels} channels times {list(channel_mult)}"
+        )
+    return widths
+
+
 class UNetBody(nn.Module):
-    """What guided diffusion's network and Palette's have in common: all but the embedding of time.
+    """What the U-Nets of guided diffusion, Palette and Stable Diffusion have in common: all but the embedding of time.
 
     At every level there are residual blocks, with attention behind them where the map has been halved to a factor of
     `attention_resolutions`; the decoder takes the result of every block of the encoder, its convolutions included. Subclasses
@@ -35,112 +159,59 @@ class UNetBody(nn.Module):
     """
 
     input_blocks: nn.ModuleList
-    middle_block: TimedSequential
+    middle_block: nn.Module
     output_blocks: nn.ModuleList
     out: nn.Sequential
 
     def build(
         self,
+        layers: UNetLayers,
         in_channels: int,
         model_channels: int,
         out_channels: int,
         num_res_blocks: int,
         attention_resolutions: Sequence[int],
-        dropout: float,
         channel_mult: Sequence[float],
-        conv_resample: bool,
         use_checkpoint: bool,
-        num_heads: int,
-        num_head_channels: int,
-        num_heads_upsample: int,
-        use_scale_shift_norm: bool,
-        resblock_updown: bool,
-        use_new_attention_order: bool,
     ) -> None:
-        """Make the layers; arguments as those of `GuidedUNet`."""
-        widths = [int(factor * model_channels) for factor in channel_mult]
-        if num_res_blocks < 0:
-            raise ValueError(f"num_res_blocks should be at least 0, got {num_res_blocks}")
-        if not widths or any(width < 32 or width % 32 for width in widths):
-            raise ValueError(
-                f"every level should be a multiple of 32 channels wide, got {widths} "
-                f"from {model_channels} channels times {list(channel_mult)}"
-            )
-        emb = 4 * model_channels
-        last = len(widths) - 1
-        upsample_heads = num_heads if num_heads_upsample == -1 else num_heads_upsample
-
-        def block(channels: int, width: int) -> TimedResBlock:
-            return TimedResBlock(channels, emb, width, dropout, use_scale_shift_norm)
-
-        def attention(width: int, heads: int) -> AttentionBlock:
-            if num_head_channels != -1:
-                if num_head_channels < 1 or width % num_head_channels:
-                    raise ValueError(f"num_head_channels should divide {width} channels, got {num_head_channels}")
-                heads = width // num_head_channels
-            return AttentionBlock(width, heads, use_new_attention_order)
-
-        def halving(width: int) -> nn.Module:
-            if resblock_updown:
-                return TimedResBlock(width, emb, width, dropout, use_scale_shift_norm, "down")
-            return HalvingDownsample(width, use_conv=conv_resample)
-
-        def doubling(width: int) -> nn.Module:
-            if resblock_updown:
-                return TimedResBlock(width, emb, width, dropout, use_scale_shift_norm, "up")
-            return NearestUpsample(width, use_conv=conv_resample)
-
-        channels = widths[0]
-        self.input_blocks = nn.ModuleList([TimedSequential(nn.Conv2d(in_channels, channels, 3, padding=1))])
-        skips = [channels]
-        for level, width in enumerate(widths):
-            for _ in range(num_res_blocks):
-                layers: list[nn.Module] = [block(channels, width)]
-                if 2**level in attention_resolutions:
-                    layers.append(attention(width, num_heads))
-                self.input_blocks.append(TimedSequential(*layers))
-                channels = width
-                skips.append(channels)
-            if level < last:
-                self.input_blocks.append(TimedSequential(halving(channels)))
-                skips.append(channels)
-        self.middle_block = TimedSequential(
-            block(channels, channels), attention(channels, num_heads), block(channels, channels)
-        )
-        self.output_blocks = nn.ModuleList()
-        for level, width in reversed([*enumerate(widths)]):
-            for index in range(num_res_blocks + 1):
-                layers = [block(channels + skips.pop(), width)]
-                if 2**level in attention_resolutions:
-                    layers.append(attention(width, upsample_heads))
-                if level and index == num_res_blocks:
-                    layers.append(doubling(width))
-                self.output_blocks.append(TimedSequential(*layers))
-                channels = width
-        conv = nn.Conv2d(channels, out_channels, 3, padding=1)
+        """Put the layers in; arguments as those of `GuidedUNet`."""
+        widths = level_widths(model_channels, channel_mult, num_res_blocks)
+        attends = [2**level in attention_resolutions for level in range(len(widths))]
+        self.input_blocks, skips = layers.encoder(in_channels, widths, num_res_blocks, attends)
+        self.middle_block = layers.middle(skips[-1])  # not widths[-1], where the encoder has no blocks
+        self.output_blocks = layers.decoder(widths, num_res_blocks, attends, skips)
+        conv = nn.Conv2d(widths[0], out_channels, 3, padding=1)
         nn.init.zeros_(conv.weight)
         nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-        self.out = nn.Sequential(nn.GroupNorm(32, channels), nn.SiLU(), conv)
+        self.out = nn.Sequential(nn.GroupNorm(32, widths[0]), nn.SiLU(), conv)
         self.use_checkpoint = use_checkpoint
-        self.multiple = 2**last
+        self.each = num_res_blocks + 1
+        self.levels = len(widths)
+        self.multiple = 2 ** (self.levels - 1)
 
-    def run(self, image: Tensor, emb: Tensor) -> Tensor:
-        """Encoder, middle and decoder with skip connections, for an embedding (b, 4 * model_channels) of time."""
+    def run(self, image: Tensor, emb: Tensor, extra: Callable[[int], tuple[Tensor, ...]] = lambda level: ()) -> Tensor:
+        """Encoder, middle and decoder with skip connections.
+
+        Args:
+            image: the noisy image.
+            emb: embedding of time, (b, 4 * model_channels).
+            extra: what else the sequences of a level are given, the widest map being level 0.
+        """
         height, width = image.shape[-2:]
         x = pad_to_multiple(image, self.multiple)
         skips = []
-        for block in self.input_blocks:
-            x = self._step(block, x, emb)
+        for index, block in enumerate(self.input_blocks):
+            x = self._step(block, x, emb, *extra(index // self.each))
             skips.append(x)
-        x = self._step(self.middle_block, x, emb)
-        for block in self.output_blocks:
-            x = self._step(block, torch.cat((x, skips.pop()), dim=1), emb)
+        x = self._step(self.middle_block, x, emb, *extra(self.levels - 1))
+        for index, block in enumerate(self.output_blocks):
+            x = self._step(block, torch.cat((x, skips.pop()), dim=1), emb, *extra(self.levels - 1 - index // self.each))
         return self.out(x)[..., :height, :width]
 
-    def _step(self, block: nn.Module, x: Tensor, emb: Tensor) -> Tensor:
+    def _step(self, block: nn.Module, x: Tensor, *more: Tensor) -> Tensor:
         if self.use_checkpoint and self.training:
-            return checkpoint(block, x, emb, use_reentrant=False)
-        return block(x, emb)
+            return checkpoint(block, x, *more, use_reentrant=False)
+        return block(x, *more)
 
 
 class GuidedUNet(UNetBody):
@@ -201,22 +272,26 @@ class GuidedUNet(UNetBody):
             raise ValueError(f"dims should be 2, for images, got {dims}")
         self.time_embed = TimeEmbedding(model_channels, 4 * model_channels)
         self.label_emb = None if num_classes is None else nn.Embedding(num_classes, 4 * model_channels)
-        self.build(
-            in_channels=in_channels,
-            model_channels=model_channels,
-            out_channels=out_channels,
-            num_res_blocks=num_res_blocks,
-            attention_resolutions=attention_resolutions,
+        layers = adm_layers(
+            4 * model_channels,
             dropout=dropout,
-            channel_mult=channel_mult,
             conv_resample=conv_resample,
-            use_checkpoint=use_checkpoint,
             num_heads=num_heads,
             num_head_channels=num_head_channels,
             num_heads_upsample=num_heads_upsample,
             use_scale_shift_norm=use_scale_shift_norm,
             resblock_updown=resblock_updown,
             use_new_attention_order=use_new_attention_order,
+        )
+        self.build(
+            layers,
+            in_channels=in_channels,
+            model_channels=model_channels,
+            out_channels=out_channels,
+            num_res_blocks=num_res_blocks,
+            attention_resolutions=attention_resolutions,
+            channel_mult=channel_mult,
+            use_checkpoint=use_checkpoint,
         )
         self.spec = spec(in_channels=in_channels, out_channels=out_channels, channel_mult=channel_mult, num_classes=num_classes)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
-from restoralib.archs.guided_diffusion import BODY_KEY, UNRECORDED, UNetBody, published_with, read_body
+from restoralib.archs.guided_diffusion import BODY_KEY, UNRECORDED, UNetBody, adm_layers, published_with, read_body
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant
 from restoralib.blocks.embedding import TimeEmbedding, times_of
 
@@ -65,22 +65,26 @@ class PaletteUNet(UNetBody):
     ) -> None:
         super().__init__()
         self.cond_embed = TimeEmbedding(inner_channel, 4 * inner_channel)
-        self.build(
-            in_channels=in_channel,
-            model_channels=inner_channel,
-            out_channels=out_channel,
-            num_res_blocks=res_blocks,
-            attention_resolutions=attn_res,
+        layers = adm_layers(
+            4 * inner_channel,
             dropout=dropout,
-            channel_mult=channel_mults,
             conv_resample=conv_resample,
-            use_checkpoint=use_checkpoint,
             num_heads=num_heads,
             num_head_channels=num_head_channels,
             num_heads_upsample=num_heads_upsample,
             use_scale_shift_norm=use_scale_shift_norm,
             resblock_updown=resblock_updown,
             use_new_attention_order=use_new_attention_order,
+        )
+        self.build(
+            layers,
+            in_channels=in_channel,
+            model_channels=inner_channel,
+            out_channels=out_channel,
+            num_res_blocks=res_blocks,
+            attention_resolutions=attn_res,
+            channel_mult=channel_mults,
+            use_checkpoint=use_checkpoint,
         )
         self.spec = spec(in_channel=in_channel, out_channel=out_channel, channel_mults=channel_mults)
 

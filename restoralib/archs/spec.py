@@ -43,6 +43,7 @@ class NetSpec:
         noise: length of the vector of standard normal numbers, one an image, that `forward` takes as `noise` and draws where it
             is not given; 0 for none. `restore()` gives all tiles of an image the same.
         text_channels: features of the vectors of a text; 0 for networks that take none.
+        map_channels: channels of the maps that guide a network, one for each of its levels; 0 for networks that take none.
     """
 
     scale: int = 1
@@ -59,6 +60,7 @@ class NetSpec:
     inputs: tuple[str, ...] = ("image",)
     noise: int = 0
     text_channels: int = 0
+    map_channels: int = 0
 
     def __post_init__(self) -> None:
         if (self.halo is None) != bool(self.global_ops):
@@ -89,6 +91,7 @@ def example_inputs(
     same shape; "target" the clean image (b, out_channels, s h, s w); "illumination" (b, 1, h, w) and "reflectance"
     (b, 3, h, w); "time" (b,); "level", a noise level in [0, 1], (b, 1); "label", a class, (b,) of whole
     numbers; "text", 7 vectors, (b, 7, text_channels), and "mask", how much each counts, (b, 7); "guidance", its scale, (b,).
+    "maps" are several tensors, one for each halving up to `multiple`: (b, map_channels, h / 2^i, w / 2^i), rounded up.
 
     Args:
         spec: the network's.
@@ -116,11 +119,14 @@ def example_inputs(
         "mask": (7,),
         "guidance": (),
     }
+    levels = [2**level for level in range(spec.multiple.bit_length())]
+    maps = {f"map {step}": (spec.map_channels, -(-height // step), -(-width // step)) for step in levels}
+    names = [part for name in spec.inputs for part in (maps if name == "maps" else (name,))]
     return tuple(
         torch.zeros(batch, dtype=torch.int64, device=device)
         if name == "label"
-        else make(batch, *shapes[name], dtype=dtype, device=device)
-        for name in spec.inputs
+        else make(batch, *(shapes | maps)[name], dtype=dtype, device=device)
+        for name in names
     )
 
 

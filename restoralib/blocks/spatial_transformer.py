@@ -134,11 +134,10 @@ class SpatialTransformer(nn.Module):
         nn.init.zeros_(self.proj_out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
         tokens = self.norm(x).flatten(2).transpose(1, 2)
         tokens = F.linear(tokens, self.proj_in.weight.flatten(1), self.proj_in.bias)
         context = context.expand(x.shape[0], -1, -1)
         for block in self.transformer_blocks:
             tokens = block(tokens, context)
         tokens = F.linear(tokens, self.proj_out.weight.flatten(1), self.proj_out.bias)
-        return x + tokens.transpose(1, 2).unflatten(2, (height, width))
+        return x + tokens.transpose(1, 2).view_as(x)

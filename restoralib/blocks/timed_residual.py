@@ -18,7 +18,8 @@ class TimedResBlock(nn.Module):
     Args:
         channels: channels in, a multiple of 32.
         emb_channels: features of the embedding.
-        out_channels: channels out, a multiple of 32; None for `channels`.
+        out_channels: channels out; None for `channels`. Where 32 does not divide them, the second norm has a group for each
+            channel, as in StableSR's guidance encoder.
         dropout: in front of the last convolution.
         use_scale_shift_norm: the embedding scales and shifts the second norm's output (FiLM) instead of being added before it.
         resample: double ("up") or halve ("down") height and width, inside and along the skip connection.
@@ -46,10 +47,16 @@ class TimedResBlock(nn.Module):
         last = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]
-        self.out_layers = nn.Sequential(nn.GroupNorm(32, out_channels), nn.SiLU(), nn.Dropout(dropout), last)
+        groups = out_channels if out_channels % 32 else 32
+        self.out_layers = nn.Sequential(nn.GroupNorm(groups, out_channels), nn.SiLU(), nn.Dropout(dropout), last)
         self.skip_connection = nn.Identity() if channels == out_channels else nn.Conv2d(channels, out_channels, 1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        skip, h = self.branches(x, emb)
+        return skip + h
+
+    def branches(self, x: Tensor, emb: Tensor) -> tuple[Tensor, Tensor]:
+        """What is added in the end: what comes along the skip connection, and what comes through the layers."""
         norm, activation, conv = self.in_layers
         h = activation(norm(x))
         if self.resample is not None:
@@ -64,7 +71,7 @@ class TimedResBlock(nn.Module):
             h = norm(h + modulation)
         for layer in rest:
             h = layer(h)
-        return self.skip_connection(x) + h
+        return self.skip_connection(x), h
 
 
 class TimedSequential(nn.Sequential):

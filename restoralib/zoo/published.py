@@ -120,6 +120,11 @@ def _sr3(figures: str) -> Published:
     return Published(page, "Apache-2.0", "Apache-2.0", "FFHQ", _figures(figures))
 
 
+def _stablesr(page: str, data: str) -> Published:
+    licence = "LicenseRef-S-Lab-1.0"
+    return Published(f"huggingface.co/Iceclear/StableSR ({page})", licence, licence, data, terms="not for commercial use")
+
+
 def _restormer(file: str, data: str, figures: str, measures: str = "psnr ssim") -> Published:
     page = f"github.com/swz30/Restormer (releases, {file}.pth)"
     licence = "LicenseRef-Restormer-Academic"
@@ -377,6 +382,7 @@ PUBLISHED: dict[str, Published] = {
     "realesrgan_x2plus_discriminator": _realesrgan("RealESRGAN_x2plus_netD", _DF2K_OST),
     "realesrgan_x4plus_anime_6b_discriminator": _realesrgan("RealESRGAN_x4plus_anime_6B_netD"),
     **{f"esrgan_discriminator_{input_size}": _NO_WEIGHTS for input_size in (128, 256)},
+    "degradation_classifier": _NO_WEIGHTS,  # those that are bundled are ours
     "mprnet_deraining": _mprnet(
         "Deraining",
         "Rain13K",
@@ -435,6 +441,18 @@ PUBLISHED: dict[str, Published] = {
         "FFHQ",
         terms="its authors state none, and FFHQ is not for commercial use; ask before that",
     ),
+    "kl_f8": Published(
+        "huggingface.co/stabilityai/sd-vae-ft-mse; also under first_stage_model in the files of Stable Diffusion",
+        "MIT",
+        "MIT",
+        "LAION-Aesthetics and LAION-Humans",
+        _figures("COCO 2017 256 4.70/24.5/0.71", "rfid psnr ssim"),
+    ),
+    "stablesr_unet": _stablesr("stablesr_000117.ckpt, model.diffusion_model", "DF2K, OST, DIV8K and faces of FFHQ"),
+    "stablesr_guidance_encoder": _stablesr(
+        "stablesr_000117.ckpt, structcond_stage_model", "DF2K, OST, DIV8K and faces of FFHQ"
+    ),
+    "stablesr_autoencoder": _stablesr("vqgan_cfw_00011.ckpt", "100,000 images that the diffusion made, their truth and input"),
     "sr3_faces_16_128": _sr3("CelebA-HQ 23.26/0.675"),
     "sr3_faces_64_512": _sr3("CelebA-HQ 19.87/0.445"),
     "palette_inpainting_celebahq": Published(

@@ -134,7 +134,7 @@ TINY = {
     "KLAutoencoder": {
         "down_block_types": ["DownEncoderBlock2D", "AttnDownEncoderBlock2D"],
         "up_block_types": ["UpDecoderBlock2D", "UpDecoderBlock2D"],
-        "block_out_channels": [4, 8],
+        "block_out_channels": [8, 16],
         "norm_num_groups": 4,
     },
     "StableSRUNet": {

@@ -7,6 +7,7 @@ import warnings
 
 import goldens_dcae
 import goldens_sana
+import goldens_stablesr
 import pytest
 import torch
 from goldens.network import Golden, check_recognised, keys_of, relative_error, shapes_of
@@ -20,11 +21,13 @@ from restoralib.checkpoints import CheckpointWarning, load_model, load_weights, 
 RUNNERS = {
     **goldens_dcae.RUNNERS,
     **goldens_sana.RUNNERS,
+    **goldens_stablesr.RUNNERS,
 }
 # By name of a list of keys: the published configuration that has them. Others have to be recognised.
 PUBLISHED = {
     **goldens_dcae.PUBLISHED,
     **goldens_sana.PUBLISHED,
+    **goldens_stablesr.PUBLISHED,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -18,15 +18,17 @@ from restoralib.archs.spec import NetSpec
 from restoralib.diffusion import DiffusionModel
 from restoralib.diffusion.methods import Method
 from restoralib.diffusion.restorer import Operator
-from restoralib.images import MAX_PIXELS, check_pixels, check_target, from_picture, read_image, to_picture, write_image
+from restoralib.images import MAX_PIXELS, Picture, check_pixels, check_target, from_picture, read_image, to_picture, write_image
 from restoralib.ops.resize import resize
+from restoralib.restoration.auto import Auto
 from restoralib.restoration.color import color_hidden
 from restoralib.restoration.diffusion import Diffusion, diffusion_restorer, refuse_for_diffusion
 from restoralib.restoration.exact import make_exact
 from restoralib.restoration.models import find_model
-from restoralib.restoration.network import Network, make_network
+from restoralib.restoration.network import Network, choose_device, choose_dtype, make_network
 from restoralib.restoration.plan import TileSize, choose_tile
 from restoralib.restoration.run import Progress, ProgressCallback, Runner
+from restoralib.restoration.zero_shot import ZeroShotN2N, draw_seed
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ def restore(
     model: Model = "auto",
     *,
     prompt: str | None = None,
+    models: Mapping[str, Model] | None = None,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype = "auto",
     tile: TileSize = "auto",
@@ -77,8 +80,13 @@ def restore(
             in [0, 1]. A path gives a PIL image, or an array where Pillow has no such image (16-bit and floating-point colour).
         model: a task such as "denoise" or "sr4", a name of `list_models()`, the path of a checkpoint, a module, or a callable
             from (b, c, h, w) to (b, c, s h, s w); a `DiffusionModel` or `DiffusionRestorer` for a diffusion
-            of one's own. To restore many images, load a model once and pass it.
-        prompt: a wish in words, for models that take one.
+            of one's own; "zero_shot_denoise" for a network that learns from this image alone, without weights. To restore many
+            images, load a model once and pass it.
+            "auto" looks at the image: of the nine degradations it undoes those that it sees and has weights for, and names
+            the others in a warning. An image in which it sees none comes back as it was.
+        prompt: a wish in words: for the model, where it takes one; with "auto", in English, for what to do in place of what the
+            image shows, such as "remove the noise and enlarge it, but leave the fog" (`restoralib.restoration.understand`).
+        models: for "auto", task -> model for tasks without bundled weights, or in place of these: {"derain": "prenet.pth"}.
         device: "auto" is CUDA, MPS or the CPU, whichever is there first; for a callable that is no module, the image's own.
         dtype: of the computation. "auto" is float32; "bfloat16" and "float16" run by autocast, and a tile that overflows is
             computed again in float32; "float64" is for comparisons.
@@ -126,6 +134,36 @@ def restore(
     if opacity is not None:
         images = [color_hidden(images[0], _batched(opacity))] + ([_batched(opacity)] if alpha == "model" else [])
     found: Any = model if isinstance(model, DiffusionModel) else find_model(model)
+    if models and not isinstance(found, Auto):
+        raise ValueError(f"models are for 'auto', which chooses among them, and the model is {model!r}; leave one of them out")
+    if isinstance(found, Auto):
+        choose_tile(picture.color.shape[-2:], tile, found.spec, choose_device(device), batch)
+        choose_dtype(dtype)
+        options: Options = {
+            "device": device,
+            "dtype": dtype,
+            "tile": tile,
+            "overlap": overlap,
+            "exact": exact,
+            "batch": batch,
+            "ensemble": ensemble,
+            "progress": progress,
+            "seed": seed,
+            "spec": spec,
+            "strict": strict,
+            "alpha": alpha,
+            "max_output_pixels": max_output_pixels,
+            "sampler": sampler,
+            "steps": steps,
+            "guidance": guidance,
+            "operator": operator,
+            "sigma": sigma,
+            "scale": scale,
+        }
+        auto = replace(found, models={**found.models, **(models or {})})
+        return from_picture(_restore_by_tasks(picture, auto, prompt, options), image)
+    if isinstance(found, ZeroShotN2N):
+        found = found.fit(images[0], choose_device(device), draw_seed() if seed is None else seed)
     restorer = diffusion_restorer(
         found, sampler=sampler, steps=steps, guidance=guidance, operator=operator, sigma=sigma, scale=scale
     )
@@ -173,6 +211,37 @@ def restore(
     return from_picture(replace(picture, color=color, alpha=opacity), image)
 
 
+def _restore_by_tasks(picture: Picture, auto: Auto, prompt: str | None, options: Options) -> Picture:
+    """Do what `auto` chooses, one task after the other; for each image of a batch by itself."""
+    color, opacity = picture.color, None if options["alpha"] == "drop" else picture.alpha
+    if color.ndim == 4 and len(color) > 1:
+        parts = []
+        for number, image in enumerate(color):
+            one = replace(picture, color=image[None], alpha=None if opacity is None else opacity[number, None])
+            seed = options["seed"]
+            parts.append(_restore_by_tasks(one, auto, prompt, {**options, "seed": None if seed is None else seed + number}))
+        alphas = [part.alpha for part in parts if part.alpha is not None]
+        return replace(picture, color=torch.cat([part.color for part in parts]), alpha=torch.cat(alphas) if alphas else None)
+    progress = options["progress"]
+    chosen = auto.choose(_batched(color), prompt, options["device"])
+    picture = replace(picture, alpha=opacity)
+    if not chosen:  # nothing to do is done at once
+        counter = Progress(_log_progress if progress is True else progress or None)
+        counter.begin(1)
+        counter.advance(1)
+    for task, model in chosen:
+        restored: Picture = restore(picture, model, **{**options, "progress": _named(progress, task)})
+        picture = restored
+    return picture
+
+
+def _named(progress: ProgressCallback | bool | None, task: str) -> ProgressCallback | bool | None:
+    """The callback, told the task beside the stage."""
+    if progress is None or isinstance(progress, bool):
+        return progress
+    return lambda done, total, stage: progress(done, total, f"{task}: {stage}")
+
+
 def _batched(image: Tensor) -> Tensor:
     return image if image.ndim == 4 else image[None]
 
@@ -185,6 +254,7 @@ class Options(TypedDict, total=False):
     """The keyword arguments of `restore`, for `restore_file`."""
 
     prompt: str | None
+    models: Mapping[str, Model] | None
     device: str | torch.device
     dtype: str | torch.dtype
     tile: TileSize

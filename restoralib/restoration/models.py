@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from restoralib.checkpoints import load_model
+from restoralib.restoration.auto import Auto
+from restoralib.restoration.zero_shot import METHODS
 from restoralib.zoo import TASKS, list_models, load_bundled, model_info
 
 _SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt", ".bin", ".tar")  # torch.save's files are named .pth.tar, too
@@ -30,6 +32,10 @@ def find_model(model: Model) -> Callable[..., Any]:
     if not isinstance(model, str | os.PathLike):
         raise TypeError(f"a model is a task, a name, a checkpoint's path, a module or a callable, got {type(model).__name__}")
     name = os.fspath(model)
+    if name == "auto":
+        return Auto()
+    if name in METHODS:
+        return METHODS[name]
     if name in TASKS:
         bundled = TASKS[name]
         if bundled is None:
@@ -43,7 +49,7 @@ def find_model(model: Model) -> Callable[..., Any]:
         return load_model(name)
     names = list_models()
     if name not in names:
-        near = difflib.get_close_matches(name, [*TASKS, *names], n=5) or TASKS
+        near = difflib.get_close_matches(name, [*TASKS, *METHODS, *names], n=5) or TASKS
         raise ValueError(
             f"unknown model {name!r}; did you mean {', '.join(near)}? Names are tasks, models of list_models() and checkpoint "
             "files; a wish in words goes into prompt"

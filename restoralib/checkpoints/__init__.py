@@ -59,6 +59,7 @@ def load_model(
     *,
     arch: str | None = None,
     key: str | None = None,
+    prefix: str | None = None,
     device: str | torch.device = "cpu",
     **unrecorded: Any,
 ) -> nn.Module:
@@ -68,6 +69,7 @@ def load_model(
         path: a `.safetensors`, `.pth`, `.pt` or `.ckpt` file.
         arch: name of an architecture ("nafnet") or of a class ("NAFNetLocal") where the weights fit more than one.
         key: which entry of the file holds the weights ("params"), where the preferred one (averaged weights) is not wanted.
+        prefix: what the names of the wanted weights begin with, where the file holds several networks ("first_stage_model").
         device: where to put the network.
         unrecorded: constructor arguments that no weight tells, such as FSRCNN's `scale_factor`; `scale` is another name of it.
             Of others, too, the caller's value counts where the weights fit it.
@@ -86,7 +88,7 @@ def load_model(
     Warns:
         CheckpointWarning: a conventional value stands in for what no weight tells, or weights are not finite.
     """
-    state_dict, metadata = read_checkpoint(path, key=key)
+    state_dict, metadata = read_checkpoint(path, key=key, prefix=prefix)
     with naming(Path(path)):
         certain = recorded(metadata)
         if certain and arch not in (None, metadata["arch"], metadata["class"]):

@@ -52,6 +52,8 @@ _SMALL = 2**20  # bytes that any file may claim
 _IGNORED = (
     *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
     *("numpy.ndarray", "numpy.dtype", "argparse.Namespace"),
+    # By its name Lightning lists what it keeps of this callback, in the files of Stable Diffusion and of what is made from it.
+    *(f"{package}.callbacks.model_checkpoint.ModelCheckpoint" for package in ("pytorch_lightning", "lightning.pytorch")),
 )
 
 # What the pickles of plain weights call.
@@ -76,12 +78,16 @@ _OTHER_FILES = {
 }
 
 
-def read_checkpoint(path: str | PathLike[str], *, key: str | None = None) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_checkpoint(
+    path: str | PathLike[str], *, key: str | None = None, prefix: str | None = None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read the weights of a file, unwrapped and without wrappers' prefixes, on the CPU, in the file's precision.
 
     Args:
         path: a `.safetensors`, `.pth`, `.pt` or `.ckpt` file.
         key: which entry of a `.pth` file holds the weights, where the preferred one is not wanted.
+        prefix: what the names of the wanted weights begin with, where a file holds several networks under one name each, as
+            those of latent diffusion do ("first_stage_model").
 
     Returns:
         The state dict, and the metadata of a `.safetensors` file.
@@ -92,7 +98,7 @@ def read_checkpoint(path: str | PathLike[str], *, key: str | None = None) -> tup
         AmbiguousCheckpoint: it holds several sets of weights; the error names them.
         UnsafeCheckpoint: it holds code, or this version of torch cannot read it safely.
         DamagedCheckpoint: it is truncated, of another kind, or claims what it cannot hold.
-        ValueError: it has no entry `key`.
+        ValueError: it has no entry `key`, or no weights under `prefix`.
     """
     path = Path(path)
     with naming(path):
@@ -103,6 +109,8 @@ def read_checkpoint(path: str | PathLike[str], *, key: str | None = None) -> tup
         else:
             state_dict, metadata = _unwrap(_read_pickle(path), key), {}
         _check_tensors(state_dict, path.stat().st_size)
+        if prefix is not None:
+            state_dict = _under(state_dict, prefix)
         return without_prefix(state_dict), metadata
 
 
@@ -272,6 +280,16 @@ def _unwrap(content: Any, key: str | None) -> dict[str, Tensor]:
             raise UnknownCheckpoint(_describe_contents(list(map(str, content))))
         content = parts[inner[0]]
     raise DamagedCheckpoint("its dictionaries are nested too deep")
+
+
+def _under(state_dict: StateDict, prefix: str) -> dict[str, Tensor]:
+    """The weights whose names begin with a prefix, without it."""
+    start = prefix.removesuffix(".") + "."
+    part = {name.removeprefix(start): value for name, value in state_dict.items() if name.startswith(start)}
+    if not part:
+        beginnings = list(dict.fromkeys(name.partition(".")[0] for name in state_dict))
+        raise ValueError(f"no weights are under {prefix!r}; names begin with {listing(beginnings)}")
+    return part
 
 
 def _holds_weights(content: Mapping[Any, Any]) -> bool:

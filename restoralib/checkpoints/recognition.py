@@ -8,6 +8,7 @@ import inspect
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from torch import Tensor
@@ -28,6 +29,10 @@ logger = logging.getLogger(__name__)
 
 # What wrappers put in front of the keys.
 _PREFIXES = ("module.", "_orig_mod.", "ema.", "net.", "netG.", "net_g.", "generator.", "network.", "model.")
+
+
+# What the files of latent diffusion's autoencoders hold beside them.
+_BESIDE = ("loss.", "model_ema.")
 
 
 def recognize(state_dict: StateDict, *, arch: str | None = None) -> Inferred:
@@ -93,6 +98,8 @@ def without_prefix(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     A prefix is taken off only where a known network is left, since the keys of some networks begin like one.
     """
     parts = [state_dict]
+    if any(key.startswith(_BESIDE) for key in state_dict):
+        parts.append({key: value for key, value in state_dict.items() if not key.startswith(_BESIDE)})
     for part in parts:
         if any(_infer(entry, part) for entry in ARCHITECTURES.values()):
             if len(part) < len(state_dict):
@@ -119,6 +126,10 @@ def _infer(entry: Architecture, state_dict: StateDict) -> Inferred | None:
 def _describe_unknown(state_dict: StateDict) -> str:
     """What was found, and the published network whose keys are nearest."""
     keys = list(state_dict)
+    inside = _networks_inside(state_dict)
+    if inside:
+        found = " and ".join(f"a {told.cls.__name__} under {prefix!r}" for prefix, told in inside.items())
+        return f"it holds {found}; choose a network, for example load_model(path, prefix={next(iter(inside))!r})"
     spectral = any(key.endswith(("weight_orig", "weight_u", "parametrizations.weight.original")) for key in keys)
     logit = any(key.endswith("weight") and value.ndim == 2 and len(value) == 1 for key, value in state_dict.items())
     hint = "; it looks like a discriminator, which only trains: load the generator's file" if spectral or logit else ""
@@ -131,6 +142,20 @@ def _describe_unknown(state_dict: StateDict) -> str:
     nearest = max(members, key=lambda name: _likeness(_variant(name), keys))
     found = difference(_variant(nearest), state_dict) or "only values that no network has"
     return f"no network here has these weights. Nearest is {family.__name__} ({nearest}): {found}{hint}"
+
+
+def _networks_inside(state_dict: StateDict) -> dict[str, Inferred]:
+    """What is recognised under one or two names that many keys begin with, as in the files of latent diffusion."""
+    beginnings = Counter(".".join(key.split(".")[:depth]) for key in state_dict for depth in (1, 2))
+    found: dict[str, Inferred] = {}
+    for prefix, count in beginnings.most_common(12):
+        if count > 10 and not prefix.startswith(tuple(f"{outer}." for outer in found)):
+            start = f"{prefix}."
+            part = {key.removeprefix(start): value for key, value in state_dict.items() if key.startswith(start)}
+            told = next((told for entry in ARCHITECTURES.values() if (told := _infer(entry, part))), None)
+            if told:
+                found[prefix] = told
+    return found
 
 
 @functools.cache

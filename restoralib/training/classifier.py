@@ -37,8 +37,8 @@ ORDER = ("dehaze", "derain", "deblur", "defocus", "low_light", "demoire", "denoi
 """The degradations in the order in which they befall a photograph."""
 
 _SIBLINGS = ({"denoise", "denoise_real"}, {"deblur", "defocus"})
-_GROUP = 4  # patches with the same degradation, which is cheaper than one each
-_WIDE = 288  # side of a region that is spoilt as a whole and then cut
+_GROUP = 2  # patches with the same degradation, which is cheaper than one each
+_WIDE = 208  # side of a region that is spoilt as a whole and then cut
 _MARGIN = 16  # a patch is cut at any place of the blocks of 8x8
 
 
@@ -68,7 +68,7 @@ def draw_batch(images: Sequence[Tensor], patch: int, count: int, generator: torc
     Args:
         images: clean photographs (3, h, w), uint8, at least `patch` + 16 high and wide.
         patch: side of a patch.
-        count: patches, a multiple of four: four each have the same degradations.
+        count: patches, an even number: two each have the same degradations.
         generator: source of all randomness.
     """
     patches, targets = [], []
@@ -119,6 +119,19 @@ def best_shift(logits: Tensor, targets: Tensor) -> Tensor:
     return (shifts[:, None] * best).sum(0) / best.sum(0)
 
 
+@torch.no_grad()
+def settle_norms(net: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Take the statistics of the norms anew from batches, for averaged weights have none of their own."""
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean over all batches
+    net.train()
+    for batch in batches:
+        net(batch)
+    net.eval()
+
+
 @torch.inference_mode()
 def judge(net: nn.Module, examples: Iterable[tuple[Tensor, tuple[str, ...]]]) -> tuple[Tensor, Tensor]:
     """Logits and labels of examples, each (n, 9)."""
@@ -128,7 +141,7 @@ def judge(net: nn.Module, examples: Iterable[tuple[Tensor, tuple[str, ...]]]) ->
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the recipe with command-line arguments."""
-    parser = recipe_parser(__doc__, steps=1_800, batch=32, patch=96)
+    parser = recipe_parser(__doc__, steps=1_000, batch=32, patch=96)
     parser.add_argument("--measure", type=Path, help="folder of other photographs, whose degradations are to be told")
     options = parse_recipe(parser, arguments)
     if not options.out.exists():
@@ -151,10 +164,13 @@ def _train(options: Any) -> None:
     examples = list(judged(crops, options.seed + 1, pairs=5))
 
     def validate(net: nn.Module) -> float:
+        settle_norms(
+            net, [draw_batch(images, options.patch, options.batch, torch.Generator().manual_seed(n))[0] for n in range(8)]
+        )
         logits, targets = judge(net, examples)
         return f1_scores(logits, targets).mean().item()
 
-    schedule = Schedule(options.steps, rate=2e-3, betas=(0.9, 0.99), weight_decay=1e-4, ema=0.995)
+    schedule = Schedule(options.steps, rate=3e-3, warmup=50, decay=0.6, betas=(0.9, 0.99), weight_decay=1e-4, ema=0.99)
     average = train_recipe(net, loss, schedule, options, validate)
     logits, targets = judge(average, examples)
     with torch.no_grad():

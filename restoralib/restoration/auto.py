@@ -1,8 +1,8 @@
 """restore() without a model: from the image, or from words, to the tasks that fit, one after the other.
 
-What an image suffers from is told by the bundled `DegradationClassifier`, from the image itself or, where it is large, from nine
-pieces of it. What is found and has weights is undone; what has none is named in a warning, and an image in which nothing is found
-comes back as it was.
+What an image suffers from is told by the bundled `DegradationClassifier`, from the image itself or, where it is large, from
+nine pieces of it. What is found and has weights is undone; what has none is named in a warning, and an image in which nothing is
+found comes back as it was.
 """
 
 from __future__ import annotations
@@ -92,9 +92,8 @@ class Auto:
         wish = understand(prompt)
         logger.info("understood %r as %s", prompt, wish)
         if wish.unclear:
-            warnings.warn(
-                f"did not understand {', '.join(map(repr, wish.unclear))} in {prompt!r}; only {wish} is done", stacklevel=3
-            )
+            parts = ", ".join(map(repr, wish.unclear))
+            warnings.warn(f"did not understand {parts} in {prompt!r}; only {wish} is done", stacklevel=4)
         asked = [task for task in wish.tasks if task != "auto"]
         seen = self._seen(image, device) if "auto" in wish.tasks else {}
         free = {task: said for task, said in seen.items() if task not in wish.kept}
@@ -120,7 +119,7 @@ class Auto:
             warnings.warn(f"{says} {named}, which is left: {_without_weights(missing)}", stacklevel=4)
         if doable:
             logger.info("%s %s", says, ", ".join(f"{task} ({found[task]})" for task in doable))
-        return [(task, self.models[task] if task in self.models else task) for task in doable]
+        return [(task, self.models.get(task, task)) for task in doable]
 
 
 def _without_weights(tasks: Sequence[str]) -> str:
@@ -129,8 +128,8 @@ def _without_weights(tasks: Sequence[str]) -> str:
     names = list_models(task=task) if task in TASKS else []
     published = ", ".join(names[:4]) + (" …" if len(names) > 4 else "") if names else "a network for it"
     return (
-        f"no weights for {', '.join(map(repr, tasks))} are bundled; get a checkpoint (for {task!r} of {published}) from its authors, "
-        f"whom restoralib.zoo.model_info names, and pass models={{{task!r}: PATH}}"
+        f"no weights for {', '.join(map(repr, tasks))} are bundled; get a checkpoint (for {task!r} of {published}) from its "
+        f"authors, whom restoralib.zoo.model_info names, and pass models={{{task!r}: PATH}}"
     )
 
 
@@ -143,8 +142,8 @@ def estimate(
 ) -> dict[str, float]:
     """How likely an image shows each of the nine degradations; above 0.5 they count as there.
 
-    The classifier knows strengths that are common in the literature (noise from sigma 5, JPEG up to quality 40, …) and looks at
-    the image in its own resolution. Of an image of more than 512x512 pixels it sees nine pieces of 256x256, and the mean of their
+    The classifier knows the strengths of `restoralib.degradations.draw_task` (noise from sigma 5, JPEG up to quality 40 …) and
+    looks at the image in its own resolution. Of an image of more than 512x512 pixels it sees nine pieces of 256x256, and the mean of their
     logits counts.
 
     Args:

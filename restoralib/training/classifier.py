@@ -3,10 +3,10 @@
     python -m restoralib.training.classifier PHOTOGRAPHS --out classifier.safetensors
     python -m restoralib.training.classifier PHOTOGRAPHS --out classifier.safetensors --measure OTHER_PHOTOGRAPHS
 
-Patches at their own resolution get no degradation, one or two, in the order in which a scene meets them: air, lens, light, sensor,
-file. Two that can hardly be told apart (noise and a camera's noise, blur of motion and of focus) do not come together. Files that
-were saved as JPEG of quality 90 and more, and noise of a level or so, count as clean. At the end the logits are shifted so that
-0 is where the held-out photographs are told best. With `--measure`, other photographs are judged by another seed; a run whose
+Patches at their own resolution get no degradation, one or two, in the order in which a scene meets them: air, lens, light,
+sensor, file. Two that can hardly be told apart (noise and a camera's noise, blur of motion and of focus) do not come together.
+Files that were saved as JPEG of quality 90 and more, and noise of a level or so, count as clean. At the end the logits are
+shifted so that 0 is where the held-out photographs are told best. With `--measure`, other photographs are judged; a run whose
 file is there is not trained again.
 """
 
@@ -23,7 +23,6 @@ from torch import Tensor, nn
 
 from restoralib.archs.degradation_classifier import VARIANTS, DegradationClassifier
 from restoralib.blocks.degradation_prompt import DEGRADATIONS
-from restoralib.checkpoints import load_model
 from restoralib.data.photographs import random_corner, random_integer, random_patches, split
 from restoralib.degradations import JPEG, GaussianNoise, draw_task
 from restoralib.ops.levels import round_to_levels

@@ -1,8 +1,8 @@
 """restore() without a model: from the image, or from words, to the tasks that fit, one after the other.
 
 What an image suffers from is told by the bundled `DegradationClassifier`, from the image itself or, where it is large, from
-nine pieces of it. What is found and has weights is undone; what has none is named in a warning, and an image in which nothing is
-found comes back as it was.
+nine pieces of it. What is found and has weights is undone; what has none is named in a warning, and an image in which nothing
+is found comes back as it was.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Auto:
             device: where the classifier runs.
 
         Raises:
-            ValueError: the words are not understood, none of what they ask for has weights, or the image is neither grey nor RGB.
+            ValueError: the words are not understood, nothing that they ask for has weights, or the image is not grey or RGB.
         """
         if prompt is None:
             return self._with_models(self._seen(image, device), "auto sees")
@@ -143,8 +143,8 @@ def estimate(
     """How likely an image shows each of the nine degradations; above 0.5 they count as there.
 
     The classifier knows the strengths of `restoralib.degradations.draw_task` (noise from sigma 5, JPEG up to quality 40 …) and
-    looks at the image in its own resolution. Of an image of more than 512x512 pixels it sees nine pieces of 256x256, and the mean of their
-    logits counts.
+    looks at the image in its own resolution. Of an image of more than 512x512 pixels it sees nine pieces of 256x256, and the mean
+    of their logits counts.
 
     Args:
         image: (b, c, h, w) or (c, h, w) in [0, 1], grey or RGB, of any size; of a batch, the most that any image shows.

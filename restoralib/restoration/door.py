@@ -137,7 +137,7 @@ def restore(
     if models and not isinstance(found, Auto):
         raise ValueError(f"models are for 'auto', which chooses among them, and the model is {model!r}; leave one of them out")
     if isinstance(found, Auto):
-        choose_tile(picture.color.shape[-2:], tile, found.spec, choose_device(device), batch)
+        choose_tile((picture.color.shape[-2], picture.color.shape[-1]), tile, found.spec, choose_device(device), batch)
         choose_dtype(dtype)
         options: Options = {
             "device": device,
@@ -230,8 +230,8 @@ def _restore_by_tasks(picture: Picture, auto: Auto, prompt: str | None, options:
         counter.begin(1)
         counter.advance(1)
     for task, model in chosen:
-        restored: Picture = restore(picture, model, **{**options, "progress": _named(progress, task)})
-        picture = restored
+        asked: Options = {**options, "progress": _named(progress, task)}
+        picture = restore(picture, model, **asked)
     return picture
 
 

@@ -35,8 +35,21 @@ from restoralib.checkpoints import load_model
 from restoralib.data.photographs import read_photographs, split
 from restoralib.degradations import gaussian_kernel
 from restoralib.degradations.operators import CircularBlurOperator, LinearOperator, MaskOperator, ResizeOperator
-from restoralib.diffusion import DDPM, Denoiser, Measurement, PiGDM, ddim, ddnm, ddnm_plus, ddrm, diffpir, karras, sample
-from restoralib.diffusion.known_level import level_denoiser
+from restoralib.diffusion import (
+    DDPM,
+    Denoiser,
+    Measurement,
+    PiGDM,
+    ddim,
+    ddnm,
+    ddnm_plus,
+    ddrm,
+    diffpir,
+    karras,
+    level_denoiser,
+    level_steps,
+    sample,
+)
 from restoralib.metrics import psnr, ssim
 from restoralib.ops import linear_betas, resize
 
@@ -125,17 +138,6 @@ def _pulse(shape: tuple[int, ...]) -> Tensor:
     return pulse
 
 
-def levels(process: DDPM, count: int) -> list[int]:
-    """Training steps whose noise levels s / a are nearest to Karras's, and -1 at the end: `count` calls of the network."""
-    ratio = ((1 - process.alphas_cumprod) / process.alphas_cumprod).sqrt()
-    if count == 1:
-        return [int((ratio - LARGEST).abs().argmin()), -1]
-    steps = [int((ratio - level).abs().argmin()) for level in karras(count, LARGEST, SMALLEST, RHO)[:-1]]
-    for index in range(count - 2, -1, -1):  # where levels fall on one step, the noisier moves up
-        steps[index] = max(steps[index], steps[index + 1] + 1)
-    return [*steps, -1]
-
-
 def restore(
     denoise: Denoiser,
     process: DDPM,
@@ -149,7 +151,7 @@ def restore(
 ) -> Tensor:
     """One sample for each patch, in [0, 1]."""
     measurement = Measurement.of_images(operator, y, sigma)
-    grid = levels(process, steps)
+    grid = level_steps(process, karras(steps, LARGEST, SMALLEST, RHO))
     middle = operator.prox(torch.zeros(len(y), *operator.in_shape), measurement.y, max(sigma, 1e-3) ** 2)
     noise = torch.randn(middle.shape, generator=generator)
     start, guidance = process.marginal(middle, torch.tensor(grid[0]), noise), None

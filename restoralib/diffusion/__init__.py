@@ -33,12 +33,12 @@ from restoralib.diffusion.dps import DPS
 from restoralib.diffusion.edm import EDM, edm_heun
 from restoralib.diffusion.flow import Flow, flow_heun, optimal_pairs, reflow_pairs
 from restoralib.diffusion.goub import GOUB
-from restoralib.diffusion.grids import even, karras, shifted, training_steps
+from restoralib.diffusion.grids import even, karras, level_steps, shifted, training_steps
 from restoralib.diffusion.guidance import Unguided
 from restoralib.diffusion.i2sb import I2SB
 from restoralib.diffusion.ilvr import ILVR, low_pass_of
 from restoralib.diffusion.irsde import IRSDE
-from restoralib.diffusion.known_level import level_denoiser, remove_noise
+from restoralib.diffusion.known_level import blind_denoiser, level_denoiser, remove_noise
 from restoralib.diffusion.mcg import MCG
 from restoralib.diffusion.measurement import Measurement, project
 from restoralib.diffusion.methods import (
@@ -166,6 +166,7 @@ __all__ = [
     "annealed_langevin",
     "annealed_langevin_dynamics",
     "as_time",
+    "blind_denoiser",
     "blurring",
     "bound_terms",
     "bridge_loss",
@@ -212,6 +213,7 @@ __all__ = [
     "karras",
     "langevin",
     "level_denoiser",
+    "level_steps",
     "likelihood_weight",
     "low_pass_of",
     "min_snr_weight",

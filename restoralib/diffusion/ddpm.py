@@ -34,6 +34,11 @@ class DDPM(Process):
     def __len__(self) -> int:
         return len(self.betas)
 
+    def nearest(self, level: float) -> int:
+        """The index at which the noise level s / a is nearest to a given one."""
+        ratio = ((1 - self.alphas_cumprod) / self.alphas_cumprod).sqrt()
+        return int((ratio - level).abs().argmin())
+
     def coefficients(self, t: Time) -> Coefficients:
         """a, b and s at training indices, -1 being the clean image."""
         index = torch.as_tensor(t).long().cpu()

@@ -99,7 +99,6 @@ def noised_measurement(process: DDPM, y: Tensor, sigma: float, t: Tensor, noise:
 
     Source: arXiv:2305.08995, code ("shift of the starting point").
     """
-    ratio = ((1 - process.alphas_cumprod) / process.alphas_cumprod).sqrt()
-    own = process.alphas_cumprod[int((ratio - sigma).abs().argmin())]
+    own = process.alphas_cumprod[process.nearest(sigma)]
     now = process.coefficients(t).a ** 2 / own
     return now.sqrt() * (own.sqrt() * y) + (1 - now * own - now * (1 - own)).clamp(min=0).sqrt() * noise

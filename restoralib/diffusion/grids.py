@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import torch
 from torch import Tensor
+
+from restoralib.diffusion.ddpm import DDPM
 
 Spacing = Literal["fractional", "floor_stride", "ceil_stride", "leading", "trailing", "linspace"]
 SPACINGS = ("fractional", "floor_stride", "ceil_stride", "leading", "trailing", "linspace")
@@ -91,6 +94,33 @@ def karras(count: int, largest: float, smallest: float, rho: float = 7.0) -> Ten
     ramp = torch.linspace(0, 1, count, dtype=torch.float64) if count > 1 else torch.zeros(1, dtype=torch.float64)
     levels = (largest ** (1 / rho) + ramp * (smallest ** (1 / rho) - largest ** (1 / rho))) ** rho
     return torch.cat([levels, torch.zeros(1, dtype=torch.float64)])
+
+
+def level_steps(process: DDPM, levels: Tensor | Sequence[float]) -> list[int]:
+    """The training steps whose noise levels s / a are nearest to given ones, and -1, the clean image, at the end.
+
+    Where several levels fall on one step, the noisier ones move up.
+
+    Args:
+        process: the training schedule.
+        levels: noise levels on the scale of clean images, falling; a 0 at the end, as `karras` has it, is the clean image.
+
+    Returns:
+        As many steps as there are levels above 0, falling, and -1.
+
+    Raises:
+        ValueError: there is no level, they do not fall, or there are more than training steps below the first.
+    """
+    wanted = [float(level) for level in levels]
+    wanted = wanted[:-1] if wanted and wanted[-1] == 0 else wanted
+    if not wanted or min(wanted) <= 0 or any(later >= earlier for earlier, later in pairwise(wanted)):
+        raise ValueError(f"expected noise levels above 0, falling, and at most a 0 at the end, got {list(map(float, levels))}")
+    steps: list[int] = []
+    for level in reversed(wanted):
+        steps.insert(0, max(process.nearest(level), steps[0] + 1 if steps else 0))
+    if steps[0] >= len(process):
+        raise ValueError(f"{len(wanted)} levels up to {wanted[0]:g} do not fit on {len(process)} training steps")
+    return [*steps, -1]
 
 
 def even(count: int, start: float = 1.0, end: float = 0.0) -> Tensor:

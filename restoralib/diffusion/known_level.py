@@ -1,7 +1,8 @@
-"""A network that is told the noise level of its image, as a denoiser of any process.
+"""A network that removes noise from images, told its level or not, as a denoiser of any process.
 
 What all processes without a degraded image have in common is x_t / a = x0 + sigma eps with sigma = s / a, so that a network
-trained for noise of every level serves DDPM, VP, VE, EDM and flows alike.
+trained for noise of every level serves DDPM, VP, VE, EDM and flows alike; and one for low levels does where sampling starts
+from an image that is restored in part.
 """
 
 from __future__ import annotations
@@ -47,8 +48,7 @@ def level_denoiser(net: ConditionalNet, process: Process, *, clip: tuple[float, 
     Raises:
         ValueError: the process goes to a degraded image.
     """
-    if process.uses_target:
-        raise ValueError(f"{type(process).__name__} goes to a degraded image, which this network does not know")
+    _check(process)
 
     def denoise(x: Tensor, t: Tensor) -> Denoised:
         a, _, s = process.coefficients(t)
@@ -56,3 +56,38 @@ def level_denoiser(net: ConditionalNet, process: Process, *, clip: tuple[float, 
         return Denoised(x0 if clip is None else x0.clamp(*clip))
 
     return denoise
+
+
+def blind_denoiser(
+    net: Callable[[Tensor], Tensor], process: Process, *, largest: float, low: float = -1.0, high: float = 1.0
+) -> Denoiser:
+    """A network that removes noise and is not told its level, such as the bundled denoiser, as a denoiser of a process.
+
+    Args:
+        net: from noisy images in [0, 1] to clean ones.
+        process: one without y.
+        largest: the highest noise level that the network knows, of images in [0, 1]; 55 / 255 for `nafnet_denoise`.
+        low: what the process calls 0.
+        high: what it calls 1.
+
+    Raises:
+        ValueError: the process goes to a degraded image; when called, the state has more noise than the network knows.
+    """
+    _check(process)
+
+    def denoise(x: Tensor, t: Tensor) -> Denoised:
+        a, _, s = process.coefficients(t)
+        level = (s / a).max() / (high - low)
+        if not torch.compiler.is_compiling() and level > largest:
+            raise ValueError(
+                f"the state has noise of {float(level):.3g}, of images in [0, 1], but the network knows no more than "
+                f"{largest:.3g}; start at a lower level, from an image that is restored in part"
+            )
+        return Denoised(low + (high - low) * net((x / beside(a, x) - low) / (high - low)))
+
+    return denoise
+
+
+def _check(process: Process) -> None:
+    if process.uses_target:
+        raise ValueError(f"{type(process).__name__} goes to a degraded image, which this network does not know")

@@ -140,6 +140,9 @@ def test_svd_rebuilds_the_operator_from_orthonormal_vectors(name, shape):
         close(back(coefficients), vector)
         close(forth(back(vector.flatten(1))), vector.flatten(1))
     k = s.shape[-1]
+    thin = operator.Vt(x, thin=True)
+    close(thin, operator.Vt(x)[:, :k])
+    close(operator.V(thin, thin=True), operator.V(torch.nn.functional.pad(thin, (0, n - k))))
     scaled = torch.zeros(2, m, dtype=torch.float64)
     scaled[:, :k] = operator.Vt(x)[:, :k] * s
     close(operator.U(scaled), operator.forward(x))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import pickle
+import weakref
 from dataclasses import replace
 from itertools import pairwise
 
@@ -205,6 +206,31 @@ def test_methods_take_numbers_of_their_own():
         for method in ("ddrm", ByDDRM(eta=0.2, eta_b=0.5))
     )
     assert not torch.equal(usual, other)
+
+
+@pytest.mark.parametrize(("family", "way"), [*CASES, *(("ddpm", guidance) for guidance in METHODS)])
+def test_memory_does_not_grow_with_the_number_of_steps(family, way):
+    """As many states and clean images are alive at a call of the network late in 48 steps as in 12."""
+    image = torch.rand(1, 3, 6, 5)
+    options = {"sampler": way} if way not in METHODS else {"guidance": way, "operator": inpainting(torch.eye(6)[:, :5])}
+    process = ResShift(resshift_etas(50)) if family == "resshift" else PROCESSES[family][0]
+    model, _ = knowing(image, process, "none" if way in METHODS else "argument")
+
+    def most_alive(steps):
+        kept, counts = [], []
+
+        def net(x, *others):
+            counts.append(sum(reference() is not None for reference in kept))
+            result = 0.5 * x
+            kept.extend((weakref.ref(x), weakref.ref(result)))
+            return result
+
+        restorer = DiffusionRestorer(replace(model, net=net), steps=steps, **options)
+        with torch.no_grad():
+            restorer(image, noise=torch.Generator().manual_seed(0))
+        return max(counts)
+
+    assert most_alive(48) == most_alive(12)
 
 
 def test_the_learned_variance_is_used():

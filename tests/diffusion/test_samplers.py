@@ -26,6 +26,7 @@ from restoralib.diffusion import (
     ancestral,
     annealed_langevin,
     annealed_langevin_dynamics,
+    blind_denoiser,
     classifier_free,
     come_closer,
     concatenated,
@@ -46,6 +47,7 @@ from restoralib.diffusion import (
     given,
     karras,
     langevin,
+    level_steps,
     optimal_pairs,
     preconditioned,
     predictor_corrector,
@@ -413,6 +415,40 @@ def test_coming_closer_starts_in_the_middle():
         come_closer(process, X, grid, 0.0, X)
     with pytest.raises(ValueError, match="leaves no step"):
         come_closer(process, X, grid, 0.001, X)
+
+
+def test_levels_become_training_steps():
+    process = DDPM(linear_betas(1000))
+    steps = level_steps(process, karras(8, 1.0, 0.03))
+    assert len(steps) == 9 and steps[-1] == -1 and all(t > r for t, r in pairwise(steps))
+    for step, level in zip(steps, karras(8, 1.0, 0.03).tolist(), strict=True):
+        a, _, s = process.coefficients(step)
+        assert float(s / a) == pytest.approx(level, rel=0.05)
+    assert level_steps(process, [1e-4, 1e-5, 1e-6]) == [2, 1, 0, -1]  # all nearest to the first step
+    for levels in ([], [0.0], [0.1, 0.2], [0.1, 0.0, 0.05]):
+        with pytest.raises(ValueError, match="falling"):
+            level_steps(process, levels)
+    with pytest.raises(ValueError, match="do not fit"):
+        level_steps(DDPM(linear_betas(3)), torch.linspace(0.1, 0.01, 4))
+
+
+def test_a_blind_denoiser_refuses_more_noise_than_it_knows():
+    process, clean, seen = DDPM(linear_betas(1000)), torch.rand(2, 3, 4, 4), []
+
+    def net(image):
+        seen.append(image)
+        return clean
+
+    denoise = blind_denoiser(net, process, largest=0.2)
+    t = torch.tensor(process.nearest(0.3))
+    x0 = denoise(process.marginal(2 * clean - 1, t, torch.full_like(clean, 0.5)), t).x0
+    torch.testing.assert_close(x0, 2 * clean - 1)
+    a, _, s = process.coefficients(t)
+    torch.testing.assert_close(seen[0], (clean + 0.25 * s / a).float())
+    with pytest.raises(ValueError, match="start at a lower level"):
+        denoise(X, torch.tensor(process.nearest(0.5)))
+    with pytest.raises(ValueError, match="degraded image"):
+        blind_denoiser(net, IRSDE(cosine_thetas(10), 0.1), largest=0.2)
 
 
 def test_classifier_free_guidance_goes_away_from_the_unconditional():

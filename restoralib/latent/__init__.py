@@ -9,8 +9,8 @@ from restoralib.archs import (
     StableSRGuidanceEncoder,
     StableSRUNet,
 )
-from restoralib.latent.colour import adain, split_frequencies, wavelet_colour
 from restoralib.latent.coding import tiled_decode, tiled_encode
+from restoralib.latent.colour import adain, split_frequencies, wavelet_colour
 from restoralib.latent.lora import LoRALinear, add_lora, merge_lora
 from restoralib.latent.objectives import draw_levels, paired_flow_loss
 from restoralib.latent.overlap import GlobalGuide, overlap_denoiser, reduced_noise, sample_apart, whole_denoiser

@@ -10,6 +10,7 @@ networks excepted. `stand_in` and `velocity_rule` are formulas in the place of a
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -91,7 +92,10 @@ class Golden:
         names = list(self.json("outputs", {"output": ""}))
         if "steps" in self.metadata:
             for name, method, inputs in self.json("steps"):
-                given[name] = getattr(net.eval(), method)(*(_take(given, item) for item in inputs))
+                call = getattr(net.eval(), method)
+                known = inspect.signature(call).parameters
+                further = {key: value for key, value in self.json("arguments", {}).items() if key in known}
+                given[name] = call(*(_take(given, item) for item in inputs), **further)
             return {name: given[name] for name, *_ in self.json("steps")}
         call = self.json("call")
         given[call[0]] = _to_unit(given[call[0]], self.metadata.get("input_range"))

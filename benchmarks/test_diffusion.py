@@ -1,6 +1,7 @@
 """What a step of each sampler and method costs beyond the network, against a call of NAFNet-width32 at 256x256 in the same run.
 
-The network here does nothing, so that all the time is the sampler's own: steps, noise, conversions, the operator.
+The network here does nothing, so that all the time is the sampler's own: steps, noise, conversions, the operator. Times are
+those of one core's work, which other programs disturb least.
 """
 
 import time
@@ -46,14 +47,22 @@ def shortest(call, rounds=5):
     """The least of a few times: what disturbs only adds."""
     times = []
     for _ in range(rounds):
-        began = time.perf_counter()
+        began = time.process_time()
         call()
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
     return min(times)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_core():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
-def network_seconds():
+def network_seconds(one_core):
     net = create_model("nafnet_sidd_width32").eval().to(memory_format=torch.channels_last)
     image = torch.rand(1, 3, SIDE, SIDE).to(memory_format=torch.channels_last)
     with torch.inference_mode():

@@ -27,11 +27,13 @@ from torch import Tensor, nn
 from restoralib.blocks.embedding import times_of
 from restoralib.blocks.glumb_conv import Border
 from restoralib.blocks.linear_attention import LinearState, relu_linear_attention
+from restoralib.blocks.rotary import Rotation
 from restoralib.diffusion.denoiser import Denoiser, denoiser
 from restoralib.diffusion.flow import Flow
 from restoralib.diffusion.noise import Noise, noise_source
 from restoralib.diffusion.sampling import Step, descending, sample
-from restoralib.latent.tile_plan import Order, Tile, TilePlan, plan_latent
+from restoralib.latent.tile_plan import Order, Tile, TilePlan, plan_latent, tile_rotation
+from restoralib.ops.precision import at_least_float32
 from restoralib.ops.tile import Span, blend_weights
 
 
@@ -159,6 +161,7 @@ def block_causal(
     condition: Tensor | None = None,
     guidance: Tensor | float | None = None,
     border: bool = True,
+    rotary: bool = False,
 ) -> tuple[Tensor, SequenceState]:
     """One evaluation of the network on a latent, tile after tile, each seeing itself and the tiles before it.
 
@@ -176,6 +179,7 @@ def block_causal(
         condition: the degraded latents for a SanaDenoiser, like x.
         guidance: scale of guidance, for networks that are told it.
         border: False to give the convolutions zeros beyond each tile, and hold no rows of tokens.
+        rotary: tell the attention where tokens lie, by `tile_rotation`; for networks that were trained so.
 
     Returns:
         The network's output (b, c, h, w), blended along straight lines where tiles overlap, and the sums with all tiles in
@@ -189,7 +193,7 @@ def block_causal(
     frontier = Frontier(run.plan) if border else None
     out: Tensor | None = None
     for tile, weight, key_weight in zip(tiles, tiles.weights(run.x), run.key_weights(), strict=True):
-        said, layers = run.tile(tile, layers, key_weight, frontier)
+        said, layers = run.tile(tile, layers, key_weight, frontier, rotary=rotary)
         out = x.new_zeros(x.shape[0], said.shape[1], *x.shape[2:]) if out is None else out
         out[tile.place] += weight * said
     assert out is not None
@@ -250,6 +254,7 @@ def temporal_denoiser(
     guidance: Tensor | float | None = None,
     order: Order = "raster",
     border: bool = True,
+    rotary: bool = False,
 ) -> Denoiser:
     """A denoiser of `Flow` for the samplers that shows a network of velocities one tile after the other, by `block_causal`.
 
@@ -266,6 +271,7 @@ def temporal_denoiser(
         guidance: scale of guidance, for networks that are told it.
         order: see `TilePlan`.
         border: see `block_causal`.
+        rotary: see `block_causal`.
 
     Raises:
         ValueError: when called, as `plan_latent` and `block_causal`.
@@ -273,7 +279,9 @@ def temporal_denoiser(
 
     def velocity(x: Tensor, time: Tensor) -> Tensor:
         plan = _plan_for(net, x, tile, overlap, order)
-        return block_causal(net, x, time, text, plan, mask=mask, condition=condition, guidance=guidance, border=border)[0]
+        return block_causal(
+            net, x, time, text, plan, mask=mask, condition=condition, guidance=guidance, border=border, rotary=rotary
+        )[0]
 
     return denoiser(velocity, Flow(), "velocity", time=network_time)
 
@@ -323,6 +331,7 @@ def sample_tile_by_tile(
     condition: Tensor | None = None,
     guidance: Tensor | float | None = None,
     border: bool = True,
+    rotary: bool = False,
     noise: Noise | torch.Generator | Iterable[Tensor] | None = None,
 ) -> Tensor:
     """Sample a latent by finishing each tile before the next begins.
@@ -342,6 +351,7 @@ def sample_tile_by_tile(
         condition: the degraded latents for a SanaDenoiser, like x.
         guidance: scale of guidance, for networks that are told it.
         border: see `block_causal`.
+        rotary: see `block_causal`.
         noise: as for `sample`; drawn tile by tile.
 
     Returns:
@@ -363,7 +373,7 @@ def sample_tile_by_tile(
                 passes.append(_Pass(run, run.key_weights(), Frontier(run.plan) if border else None))
             this = passes[call]
             layers = this.run.layers_of(this.state)
-            said, sums = this.run.tile(tile, layers, this.weights[index], this.frontier, part)
+            said, sums = this.run.tile(tile, layers, this.weights[index], this.frontier, part, rotary=rotary)
             this.state = SequenceState(sums, times_of(part, time))
             return said
 
@@ -429,6 +439,9 @@ class _Evaluation:
         self.patch = patch
         self.plan = tiles.reduced(patch)
         self.blocks = self.net.transformer_blocks
+        attention = self.blocks[0].attn1
+        self.heads = attention.heads
+        self.features = attention.to_k.weight.shape[0] // attention.heads
         self.time = times_of(x, t, "time")
         scale = None if guidance is None else times_of(x, guidance, "guidance")
         self.modulation, self.e = self.net.times(self.time, scale)
@@ -443,16 +456,15 @@ class _Evaluation:
                 f"the state is of a network with {len(state.layers)} layers, this one has {len(self.blocks)}; "
                 "every network needs its own"
             )
-        for block, layer in zip(self.blocks, state.layers, strict=True):
-            heads = block.attn1.heads
-            features = block.attn1.to_k.weight.shape[0] // heads
+        heads, features = self.heads, self.features
+        for layer in state.layers:
             for name, part, shape in (("s", layer.s, (heads, features, features)), ("z", layer.z, (heads, features))):
                 if part.shape[1:] != shape or part.shape[0] not in (1, self.x.shape[0]):
                     raise ValueError(
                         f"the state's {name} should be {(self.x.shape[0], *shape)} for this network, got {tuple(part.shape)}; "
                         "every network needs its own"
                     )
-        if not torch.equal(state.time.expand(self.time.shape).to(self.time), self.time):
+        if bool((state.time.to(self.time) != self.time).any()):
             raise ValueError(
                 f"the state was summed at time {state.time.tolist()}, this is {self.time.tolist()}; every noise level "
                 "needs its own"
@@ -463,7 +475,7 @@ class _Evaluation:
         """How much the tokens of each tile count in the sums, (1, n); nothing where tiles share none."""
         if self.plan.disjoint:
             return [None] * len(self.plan)
-        like = self.x.new_zeros((), dtype=torch.promote_types(self.x.dtype, torch.float32))
+        like = self.x.new_zeros((), dtype=at_least_float32(self.x.dtype))
         return [weight.flatten()[None] for weight in self.plan.weights(like)]
 
     def embed(self, tile: Tile, x: Tensor | None = None) -> Tensor:
@@ -481,17 +493,25 @@ class _Evaluation:
         weight: Tensor | None,
         frontier: Frontier | None,
         x: Tensor | None = None,
+        *,
+        rotary: bool = False,
     ) -> tuple[Tensor, list[LinearState]]:
         """A tile through all layers: what the network says of it, and the sums with it in them."""
         small = Tile(tile.row, tile.column, self.plan.rows[tile.row], self.plan.columns[tile.column])
         tokens, after = self.embed(tile, x), []
+        rotation: Rotation | None = None
+        if rotary:
+            dtype = at_least_float32(tokens.dtype)
+            rotation = Rotation(*(part.to(tokens.device, dtype) for part in tile_rotation(small, self.features)))
         for index, (block, state) in enumerate(zip(self.blocks, layers, strict=True)):
-            if frontier is None or len(self.plan) == 1:
-                tokens, state = block(tokens, self.context, self.modulation, small.grid, self.bias, state, weight)
+            if frontier is None:
+                tokens, state = block(
+                    tokens, self.context, self.modulation, small.grid, self.bias, state, weight, rotation=rotation
+                )
             else:
                 modulated = block.modulated(tokens, self.modulation)
-                state = block.attn1.update(modulated, state, weight=weight)
-                tokens = block.attend(tokens, modulated, state, self.modulation)
+                state = block.attn1.update(modulated, state, weight=weight, rotation=rotation)
+                tokens = block.attend(tokens, modulated, state, self.modulation, rotation)
                 del modulated
                 tokens = block.cross(tokens, self.context, self.bias)
                 border = frontier.border(index, small)

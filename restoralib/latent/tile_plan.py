@@ -193,4 +193,4 @@ def tile_positions(tile: Tile) -> Tensor:
 
 def tile_rotation(tile: Tile, features: int) -> Rotation:
     """The rotation of a tile's tokens for heads of `features`, by `tile_positions`; networks have to be trained for it."""
-    return rotary_angles(tile_positions(tile), features)
+    return rotary_angles(tile_positions(tile).double(), features)

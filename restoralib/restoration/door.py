@@ -19,11 +19,14 @@ from restoralib.diffusion import DiffusionModel
 from restoralib.diffusion.methods import Method
 from restoralib.diffusion.restorer import Operator
 from restoralib.images import MAX_PIXELS, Picture, check_pixels, check_target, from_picture, read_image, to_picture, write_image
+from restoralib.latent.restorer import LatentRestorer
 from restoralib.ops.resize import resize
 from restoralib.restoration.auto import Auto
 from restoralib.restoration.color import color_hidden
+from restoralib.restoration.diffusers_adapter import DiffusersModel, Piped, refuse_for_pipeline
 from restoralib.restoration.diffusion import Diffusion, diffusion_restorer, refuse_for_diffusion
 from restoralib.restoration.exact import make_exact
+from restoralib.restoration.latent import Latent, refuse_for_latent
 from restoralib.restoration.models import find_model
 from restoralib.restoration.network import Network, choose_device, choose_dtype, make_network
 from restoralib.restoration.plan import TileSize, choose_tile
@@ -164,13 +167,20 @@ def restore(
         return from_picture(_restore_by_tasks(picture, auto, prompt, options), image)
     if isinstance(found, ZeroShotN2N):
         found = found.fit(images[0], choose_device(device), draw_seed() if seed is None else seed)
-    restorer = diffusion_restorer(
-        found, sampler=sampler, steps=steps, guidance=guidance, operator=operator, sigma=sigma, scale=scale
-    )
     machine: dict[str, Any] = {"device": device, "dtype": dtype, "strict": strict}
-    network: Network | Diffusion
-    if restorer:
-        refuse_for_diffusion(prompt=prompt, spec=spec, exact=exact, ensemble=ensemble, batch=batch > 1)
+    once = {"prompt": prompt, "spec": spec, "exact": exact, "ensemble": ensemble, "batch": batch > 1}
+    asked = {"sampler": sampler, "guidance": guidance, "operator": operator, "sigma": sigma, "scale": scale}
+    if isinstance(found, LatentRestorer):
+        refuse_for_latent(**once, **asked)
+        network: Network | Diffusion | Latent | Piped = Latent(found, images[0], steps=steps, **machine)
+    elif isinstance(found, DiffusersModel):
+        placing = {"device": device != "auto", "dtype": dtype != "auto", "tile": tile not in ("auto", None)}
+        refuse_for_pipeline(**{**once, **asked, **placing, "prompt": None, "overlap": overlap, "strict": strict})
+        network = Piped(found, images[0], prompt=prompt, steps=steps)
+    elif restorer := diffusion_restorer(
+        found, sampler=sampler, steps=steps, guidance=guidance, operator=operator, sigma=sigma, scale=scale
+    ):
+        refuse_for_diffusion(**once)
         network = Diffusion(restorer, images[0], **machine)
     else:
         network = make_network(found, spec, images[0], prompt=prompt, **machine)
@@ -178,7 +188,7 @@ def restore(
     check_pixels(larger * height, larger * width, max_output_pixels, "max_output_pixels")
 
     counter = Progress(_log_progress if progress is True else progress or None)
-    if isinstance(network, Diffusion):
+    if isinstance(network, Diffusion | Latent | Piped):
         with torch.no_grad():  # a guidance may differentiate
             restored = network.restore(images, tile=tile, overlap=overlap, seed=seed, progress=counter)
     else:

@@ -97,7 +97,7 @@ def fspecial_motion(length: float, angle: float = 0.0) -> Tensor:
 def _disk_area(x: Tensor, y: Tensor, radius: float) -> Tensor:
     sign = x.sign() * y.sign()
     x, y = x.abs().clamp(max=radius), y.abs().clamp(max=radius)
-    bend = (radius**2 - y**2).sqrt().minimum(x)  # up to here the box is lower than the circle
+    bend = (radius**2 - y**2).clamp(min=0).sqrt().minimum(x)  # up to here the box is lower than the circle
     return sign * (bend * y + _under_circle(x, radius) - _under_circle(bend, radius))
 
 

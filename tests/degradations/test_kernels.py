@@ -91,6 +91,10 @@ def test_the_disk_has_matlabs_documented_values():
     torch.testing.assert_close(fspecial_disk(1), expected, atol=5e-5, rtol=0)
 
 
+def test_no_radius_of_the_disk_loses_the_circle_to_rounding():
+    assert all(fspecial_disk(radius).isfinite().all() for radius in (5.082175194236966, 1.345626837601526))
+
+
 @pytest.mark.parametrize("radius", [0.3, 0.6, 1.4, 3.7, 5.5])
 def test_the_disk_covers_what_counting_finds(radius):
     kernel = fspecial_disk(radius)

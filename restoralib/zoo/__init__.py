@@ -30,6 +30,7 @@ from restoralib.checkpoints import (
     recorded,
     skeleton,
 )
+from restoralib.latent.restorer import LatentRestorer, degradation_text
 from restoralib.zoo.bundled import read_manifest
 from restoralib.zoo.measured import multiply_adds
 from restoralib.zoo.published import PUBLISHED, Published
@@ -38,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 __all__ = ["TASKS", "ModelInfo", "create_model", "list_models", "load_bundled", "model_info"]
 
-_TASK_NAMES = (*DEGRADATIONS, "sr2", "sr3", "sr4", "sr8", "auto")
+_TASK_NAMES = (*DEGRADATIONS, "sr2", "sr3", "sr4", "sr8", "deflare", "dereflect", "auto")
 # Licences of weights that allow commercial use.
 _FREE = {"Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "ISC", "MIT", "Unlicense"}
 
@@ -183,20 +184,28 @@ def create_model(name: str, *, weights: str | PathLike[str] | None = None, **ove
 
 
 def load_bundled(name: str) -> nn.Module:
-    """A model with its weights from the package, in eval mode.
+    """A model with its weights from the package, in eval mode; a denoiser of latents with its autoencoder, as a LatentRestorer.
 
     Raises:
         ValueError: the name is unknown or has no bundled weights.
     """
-    return create_model(name, weights="bundled")
+    net = create_model(name, weights="bundled")
+    if not (latent := BUNDLED[name].latent):
+        return net
+    autoencoder, text = load_bundled(latent["autoencoder"]), degradation_text(latent["degradation"])
+    return LatentRestorer(autoencoder, net, text, steps=latent["steps"]).eval()
 
 
 BUNDLED = read_manifest(Path(__file__).parents[1] / "weights")
 
 TASKS: Mapping[str, str | None] = {
-    task: next((name for name, bundled in BUNDLED.items() if task in bundled.variant.tasks), None) for task in _TASK_NAMES
+    task: next((name for name, bundled in BUNDLED.items() if task in bundled.variant.tasks and not bundled.latent), None)
+    for task in _TASK_NAMES
 }
-"""The tasks of `restore`, and the bundled model that does each; None where weights have to be brought."""
+"""The tasks of `restore`, and the bundled model that does each; None where weights have to be brought.
+
+The small denoiser of latents is there to be asked for by its name.
+"""
 
 
 def _find(name: str) -> Variant:

@@ -16,7 +16,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -338,6 +338,32 @@ def check_diffusion(model: Callable[..., Any], options: Mapping[str, Any]) -> No
     diffusion_restorer(model, **{name: options[name] for name in names})
 
 
+def check_wish(model: Any, prompt: str | None, models: Sequence[str] | None) -> Any:
+    """Say what a prompt asks for, and give "auto" the models that are brought; each is loaded once.
+
+    Raises:
+        ValueError: the words are not understood, or the models are for another model than auto.
+    """
+    from restoralib.restoration.auto import Auto
+    from restoralib.restoration.models import find_model
+    from restoralib.restoration.prompts import understand
+
+    brought = {}
+    for text in models or ():
+        task, equals, file = text.partition("=")
+        if not (task and equals and file):
+            raise ValueError(f"--models expects TASK=FILE, got {text!r}")
+        brought[task] = file
+    if not isinstance(model, Auto):
+        if brought:
+            raise ValueError("--models are for auto, which chooses among them; leave --model out")
+        return model
+    auto = Auto(brought)  # names that are no tasks are refused before anything is loaded
+    if prompt is not None:
+        messages.print(f"understood: {understand(prompt)}", highlight=False, markup=False)
+    return replace(auto, models={task: find_model(file) for task, file in brought.items()}, classifier=model.classifier)
+
+
 def read_mask(file: Path, operator: str | None) -> Callable[..., Any]:
     """The operator of holes that are black in an image."""
     from restoralib.diffusion import inpainting
@@ -449,6 +475,15 @@ def restore(
     inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Image files, folders or globs.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results, or a file for one image.")],
     model: Annotated[str, typer.Option("--model", "-m", help="Task, name of a model, or checkpoint file.")] = "auto",
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", "-p", help='A wish in English: "remove the noise and enlarge it".')
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--models", metavar="TASK=FILE", help="Weights for a task that auto or a prompt may choose; may be repeated."
+        ),
+    ] = None,
     settings: Settings = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")] = "auto",
     dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Type of the computation.")] = "auto",
@@ -512,7 +547,9 @@ def restore(
             options["max_pixels"] = max_pixels
         given = parse_settings(settings)
         chosen = choose_model(model, given) if jobs else None
+        options["prompt"] = prompt
         if chosen:
+            chosen = check_wish(chosen, prompt, models)
             check_options(chosen, device, options["tile"])
             check_diffusion(chosen, options)
         if todo:

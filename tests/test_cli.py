@@ -477,3 +477,30 @@ def test_version_is_printed(run):
     import restoralib
 
     assert run("--version").stdout.strip() == restoralib.__version__
+
+
+# Wishes in words
+
+
+def test_a_prompt_is_said_back_and_done_with_weights_that_are_brought(run, identity):
+    image = write_picture(Path("a.png"))
+    result = run(
+        "restore", image, "-o", "out", "--prompt", "remove the rain but keep the grain", "--models", f"derain={identity}"
+    )
+    assert result.exit_code == 0 and "understood: derain ('rain'); left as it is: denoise ('grain')" in result.stderr
+    assert np.array_equal(pixels(Path("out/a.png")), pixels(image))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("--prompt", "make me a sandwich"), "cannot tell what 'make me a sandwich' asks for; known words are"),
+        (("--models", "derain"), "--models expects TASK=FILE, got 'derain'"),
+        (("--models", "rain=net.pth"), "models has 'rain', which are no tasks"),
+        (("--models", "derain=absent.pth"), "absent.pth"),
+        (("--model", "denoise", "--models", "derain=net.pth"), "--models are for auto"),
+    ],
+)
+def test_wishes_that_cannot_be_are_refused_before_any_work(run, arguments, reason):
+    result = run("restore", write_picture(Path("a.png")), "-o", "out", *arguments)
+    assert result.exit_code == 1 and reason in " ".join(result.stderr.split()) and not Path("out").exists()

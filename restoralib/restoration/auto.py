@@ -143,8 +143,8 @@ def estimate(
     """How likely an image shows each of the nine degradations; above 0.5 they count as there.
 
     The classifier knows the strengths of `restoralib.degradations.draw_task` (noise from sigma 5, JPEG up to quality 40 …) and
-    looks at the image in its own resolution. Of an image of more than 512x512 pixels it sees nine pieces of 256x256, and the mean
-    of their logits counts.
+    looks at the image in its own resolution. Of an image of more than 512x512 pixels it sees nine pieces of 256x256, and the
+    mean of their logits counts.
 
     Args:
         image: (b, c, h, w) or (c, h, w) in [0, 1], grey or RGB, of any size; of a batch, the most that any image shows.

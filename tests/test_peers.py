@@ -119,3 +119,30 @@ def test_deepinv_gives_the_same_prior_of_faces():
     with torch.inference_mode():
         expected, result = theirs.forward_diffusion(image, time), ours(image, time)
     assert ((result - expected).abs().max() / expected.abs().max()).item() <= 1e-5  # theirs is float32 alone
+
+
+KL = {"block_out_channels": (8, 16, 24), "norm_num_groups": 4}
+KL_DOWN, KL_UP = ("DownEncoderBlock2D", "AttnDownEncoderBlock2D"), ("UpDecoderBlock2D", "AttnUpDecoderBlock2D")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"layers_per_block": 2},
+        {"down_block_types": (KL_DOWN[1], *KL_DOWN), "up_block_types": (KL_UP[0], *KL_UP), "act_fn": "gelu"},
+        {"use_quant_conv": False, "use_post_quant_conv": False, "mid_block_add_attention": False, "latent_channels": 16},
+    ],
+    ids=["stable-diffusion", "attention", "without"],
+)
+def test_diffusers_gives_the_same_kl_autoencoder(change):
+    diffusers = pytest.importorskip("diffusers")
+    config = {"down_block_types": KL_DOWN[:1] * 3, "up_block_types": KL_UP[:1] * 3} | KL | change
+    ours, theirs = with_random_weights(archs.KLAutoencoder(**config)), diffusers.AutoencoderKL(**config).double().eval()
+    assert list(theirs.state_dict()) == list(ours.state_dict())
+    theirs.load_state_dict(ours.state_dict())
+    image = 2 * torch.rand(2, 3, 24, 16, dtype=torch.float64) - 1
+    with torch.inference_mode():
+        posterior = theirs.encode(image).latent_dist
+        pairs = [(ours.moments(image), posterior.parameters), (ours.encode(image), posterior.mode())]
+        pairs.append((ours.decode(posterior.mean), theirs.decode(posterior.mean).sample))
+    assert max(((result - expected).abs().max() / expected.abs().max()).item() for result, expected in pairs) <= 1e-10

@@ -116,7 +116,7 @@ class Auto:
         doable = [task for task in tasks if task not in missing]
         if missing and (doable or says.startswith("auto")):
             named = ", ".join(f"{task} ({found[task]})" for task in missing)
-            warnings.warn(f"{says} {named}, which is left: {_without_weights(missing)}", stacklevel=4)
+            warnings.warn(f"{says} {named}, which is left: {_without_weights(missing)}", stacklevel=5)
         if doable:
             logger.info("%s %s", says, ", ".join(f"{task} ({found[task]})" for task in doable))
         return [(task, self.models.get(task, task)) for task in doable]

@@ -12,7 +12,9 @@ file is there is not trained again.
 
 from __future__ import annotations
 
+import json
 import logging
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,13 @@ from torch import Tensor, nn
 
 from restoralib.archs.degradation_classifier import VARIANTS, DegradationClassifier
 from restoralib.blocks.degradation_prompt import DEGRADATIONS
-from restoralib.data.photographs import random_corner, random_integer, random_patches, split
+from restoralib.checkpoints import load_model
+from restoralib.data.photographs import random_corner, random_integer, random_patches, read_photographs, split
 from restoralib.degradations import JPEG, GaussianNoise, draw_task
+from restoralib.metrics.psnr import psnr
 from restoralib.ops.levels import round_to_levels
+from restoralib.restoration.auto import Auto
+from restoralib.restoration.door import restore
 from restoralib.training.export import export_weights
 from restoralib.training.loop import Schedule
 from restoralib.training.options import large_photographs, parse_recipe, recipe_parser, train_recipe
@@ -134,17 +140,69 @@ def settle_norms(net: nn.Module, batches: Iterable[Tensor]) -> None:
 @torch.inference_mode()
 def judge(net: nn.Module, examples: Iterable[tuple[Tensor, tuple[str, ...]]]) -> tuple[Tensor, Tensor]:
     """Logits and labels of examples, each (n, 9)."""
-    rows = [(net(image)[0].cpu(), labels(tasks)) for image, tasks in examples]
+    place = next(net.parameters()).device
+    rows = [(net(image.to(place))[0].cpu(), labels(tasks)) for image, tasks in examples]
     return torch.stack([logits for logits, _ in rows]), torch.stack([target for _, target in rows])
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the recipe with command-line arguments."""
-    parser = recipe_parser(__doc__, steps=1_000, batch=32, patch=96)
-    parser.add_argument("--measure", type=Path, help="folder of other photographs, whose degradations are to be told")
+    parser = recipe_parser(__doc__, steps=1_300, batch=32, patch=96)
+    parser.add_argument("--measure", nargs="*", type=Path, default=[], help="folders of other photographs, to measure on")
+    parser.add_argument(
+        "--figures", type=Path, help="file for what was measured (.json), which restoralib.training.bundle reads"
+    )
     options = parse_recipe(parser, arguments)
     if not options.out.exists():
         _train(options)
+    if options.measure:
+        photographs = [photograph for folder in options.measure for photograph in read_photographs(folder).values()]
+        figures = measure(load_model(options.out), photographs, options.seed + 7)
+        for name, value in figures.items():
+            logger.info("%s: %s", name, value)
+        if options.figures:
+            dataset = f"{len(photographs)} photographs ({', '.join(_called(folder) for folder in options.measure)})"
+            report = {"degradation_classifier": {f"{dataset}, seed {options.seed + 7}": figures}}
+            options.figures.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def _called(folder: Path) -> str:
+    return folder.parent.name if folder.name in ("HR", "gt") else folder.name
+
+
+def measure(net: nn.Module, photographs: Sequence[Tensor], seed: int) -> dict[str, float]:
+    """How well degradations of photographs are told, and what `restore(…, "auto")` makes of clean ones.
+
+    Every photograph, at most 384x384 of its middle, is judged clean, with each degradation alone and with nine pairs.
+
+    Returns:
+        "macro-F1" of all, of the single ones (the clean among them) and of the pairs, "F1 of" each degradation, the share of
+        clean photographs that come back as they were, and the least PSNR of those that do not (100 where there are none).
+    """
+    middles = [_middle(photograph, 384) for photograph in photographs]
+    logits, targets = judge(net, judged(middles, seed))
+    pairs = targets.sum(1) == 2
+    figures = {
+        "macro-F1": f1_scores(logits, targets).mean().item(),
+        "macro-F1 of single degradations": f1_scores(logits[~pairs], targets[~pairs]).mean().item(),
+        "macro-F1 of pairs": f1_scores(logits[pairs], targets[pairs]).mean().item(),
+    }
+    figures |= {f"F1 of {task}": f1 for task, f1 in zip(DEGRADATIONS, f1_scores(logits, targets).tolist(), strict=True)}
+    losses = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is seen and has no weights
+        for photograph in photographs:
+            clean = photograph.float() / 255
+            losses.append(psnr(restore(clean, Auto(classifier=net))[None], clean[None]).item())
+    changed = [loss for loss in losses if loss < 100]
+    figures["share of clean photographs left as they were"] = 1 - len(changed) / len(losses)
+    figures["least PSNR of the other clean ones"] = min(changed, default=100.0)
+    return {name: round(value, 3) for name, value in figures.items()}
+
+
+def _middle(photograph: Tensor, side: int) -> Tensor:
+    top, left = (max(0, (length - side) // 2) for length in photograph.shape[1:])
+    return photograph[:, top : top + side, left : left + side]
 
 
 def _train(options: Any) -> None:

@@ -23,6 +23,8 @@ from restoralib.zoo import TASKS
 DOCS = Path(__file__).parent
 PHOTOGRAPHS = {"chelsea": (40, 90), "coffee": (100, 170)}  # top and left of what is shown
 SIZE = (192, 288)  # a multiple of 2, 3 and 4
+DIFFUSION = "<!-- made by docs/diffusion_gallery.py -->"
+"""Begins the part of the page that needs a prior, which is not bundled; it is left as it is here."""
 
 HEAD = """# Gallery
 
@@ -58,7 +60,9 @@ def main() -> None:
             write_image(DOCS / file, Picture(side_by_side([before, after, clean])), quality=90)
             low, high = (psnr(image[None], clean[None]).item() for image in (before, after))
             page.append(f"![{title}: {name}]({file})\n\nPSNR {low:.2f} dB before, {high:.2f} dB after.\n")
-    (DOCS / "gallery.md").write_text("\n".join(page), encoding="utf-8")
+    gallery = DOCS / "gallery.md"
+    _, marker, diffusion = gallery.read_text(encoding="utf-8").partition(DIFFUSION)
+    gallery.write_text("\n".join(page) + (f"\n{marker}{diffusion}" if marker else ""), encoding="utf-8")
 
 
 if __name__ == "__main__":

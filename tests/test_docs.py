@@ -102,7 +102,16 @@ def test_reference_covers_every_public_module():
 
 
 @pytest.mark.parametrize(
-    "example", ["restore_photograph", "own_block", "load_checkpoint", "make_pairs", "paired_data", "evaluate_folder"]
+    "example",
+    [
+        "restore_photograph",
+        "own_block",
+        "load_checkpoint",
+        "make_pairs",
+        "paired_data",
+        "evaluate_folder",
+        "diffusion_restoration",
+    ],
 )
 def test_example_runs(example, folder, monkeypatch, capsys):
     arguments = {
@@ -110,6 +119,7 @@ def test_example_runs(example, folder, monkeypatch, capsys):
         "restore_photograph": ["photograph.jpg"],
         "make_pairs": ["photos"],
         "evaluate_folder": ["photos"],
+        "diffusion_restoration": ["--steps", "1"],
     }.get(example, [])
     monkeypatch.setattr(sys, "argv", [example, *arguments])
     runpy.run_path(str(ROOT / "examples" / f"{example}.py"), run_name="__main__")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +35,7 @@ def paired_flow_loss(
     condition: Tensor,
     sigma: Tensor,
     eps: Tensor,
-    text: Tensor,
+    text: Tensor | Sequence[str],
     mask: Tensor | None = None,
     *,
     weighting: str = "logit_normal",
@@ -43,12 +43,12 @@ def paired_flow_loss(
     """How far a SanaDenoiser is from the velocity eps - clean of the noisy latents (1 - sigma) clean + sigma eps.
 
     Args:
-        net: `net(x, condition, 1000 sigma, text, mask)`.
+        net: `net(x, condition, 1000 sigma, text)`, with the mask behind where there is one.
         clean: clean latents, (b, c, h, w).
         condition: degraded latents of the same pictures.
         sigma: levels, (b,); see `draw_levels`.
         eps: standard normal noise.
-        text: vectors of the text, (b or 1, m, d).
+        text: vectors of the text, (b or 1, m, d); or texts, for a network that brings their vectors.
         mask: which of them count, (b or 1, m).
         weighting: a name of `WEIGHTINGS`.
 
@@ -62,7 +62,7 @@ def paired_flow_loss(
         raise ValueError(f"unknown weighting {weighting!r}; choose one of {', '.join(WEIGHTINGS)}")
 
     def bound(x: Tensor, time: Tensor) -> Tensor:
-        return net(x, condition, time, text, mask)
+        return net(x, condition, time, text) if mask is None else net(x, condition, time, text, mask)
 
     def weight(process: Process, t: Tensor) -> Tensor:  # of the clean latents' error, which is that of the velocity / slope
         return WEIGHTINGS[weighting](t.double()) * slope_of("velocity", process, t) ** 2

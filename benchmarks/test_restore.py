@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from restoralib import restore
+from restoralib.restoration import estimate, understand
 
 SIZES = {"512x512": (512, 512), "1920x1080": (1080, 1920)}
 
@@ -16,6 +17,18 @@ SIZES = {"512x512": (512, 512), "1920x1080": (1080, 1920)}
 def test_restore(benchmark, task, size):
     image = torch.rand(3, *SIZES[size])
     benchmark.pedantic(restore, (image, task), rounds=3, warmup_rounds=1)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_classifier_looks_at_an_image(benchmark, size):
+    image = torch.rand(3, *SIZES[size])
+    estimate(image[:, :64, :64])  # loads it
+    benchmark.pedantic(estimate, (image,), rounds=3)
+
+
+def test_a_sentence_is_understood(benchmark):
+    wish = benchmark(understand, "Could you remove the rain and brighten it a little, but please keep the grain as it is?")
+    assert wish.tasks == ("derain", "low_light")
 
 
 MEMORY = """

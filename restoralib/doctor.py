@@ -136,7 +136,8 @@ def check_bundled_weights() -> Iterator[Finding]:
             yield Finding("check", name, str(error), ok=False, remedy="reinstall restoralib")
         else:
             tasks = ", ".join(model_info(name).tasks)
-            result = f"restores ({tasks})" if finite else "gives values that are not finite"
+            does = "tells degradations" if spec.role == "classifier" else "restores"
+            result = f"{does} ({tasks})" if finite else "gives values that are not finite"
             yield Finding("check", name, result, ok=bool(finite), remedy="" if finite else "report this")
 
 

@@ -105,6 +105,7 @@ def test_reference_covers_every_public_module():
     "example",
     [
         "restore_photograph",
+        "restore_by_words",
         "own_block",
         "load_checkpoint",
         "make_pairs",
@@ -117,6 +118,7 @@ def test_example_runs(example, folder, monkeypatch, capsys):
     arguments = {
         "own_block": ["--steps", "1"],
         "restore_photograph": ["photograph.jpg"],
+        "restore_by_words": ["photograph.jpg"],
         "make_pairs": ["photos"],
         "evaluate_folder": ["photos"],
         "diffusion_restoration": ["--steps", "1"],

@@ -237,6 +237,9 @@ def test_the_packages_own_weights_load_and_are_what_the_manifest_says(name):
     net = load_bundled(name)
     with torch.inference_mode():
         output = net(torch.full((1, net.spec.in_channels, 16, 16), 0.5))
+    if info.role == "classifier":
+        assert output.shape == (1, net.spec.out_channels) and output.isfinite().all()
+        return
     assert (output - 0.5).abs().max() < 0.1, "a grey image should stay grey"
 
 

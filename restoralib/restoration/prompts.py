@@ -303,7 +303,10 @@ def _items(text: str) -> Iterator[_Item]:
                 yield "blur"
                 break
             if phrase in _LEXICON:
-                yield _Mention(*_LEXICON[phrase], " ".join(phrase))
+                task, kind = _LEXICON[phrase]
+                if kind == "fault" and words[place + length : place + length + 1] == ["free"]:
+                    kind, length, phrase = "quality", length + 1, (*phrase, "free")
+                yield _Mention(task, kind, " ".join(phrase))
                 break
         else:
             length = 1
@@ -384,6 +387,7 @@ class _Reader:
 
     def close(self) -> None:
         """End a clause: one that asks for something, and named nothing known, is unclear or asks for whatever there is."""
+        self._refuse_at_end()
         if self.told:
             self._end_object()
         content = [word for word in self.before if word not in _FILLER]
@@ -406,16 +410,24 @@ class _Reader:
         self._open()
 
     def settle(self, text: str) -> None:
-        """Drop complaints of what is to stay; give a wish for a larger image its factor: the one that is named, else 2."""
+        """Drop complaints of what is to stay, and "fix it" beside what is named; "larger" alone means twice the size."""
         stays = {task for task, _, kept in self.found if kept}
         self.found = [
             found for place, found in enumerate(self.found) if found[2] or place not in self.complaints or found[0] not in stays
         ]
+        if any(task != "auto" and not task.startswith("sr") and not kept for task, _, kept in self.found):
+            self.found = [found for found in self.found if found[0] != "auto" or {"everything", "all"} & set(found[1].split())]
         named = dict.fromkeys(task for task, _, kept in self.found if re.fullmatch("sr[0-9]", task) and not kept)
         if len(named) > 1:
             raise ValueError(f"{text!r} asks for {len(named)} sizes ({', '.join(named)}); say one of them")
         size = next(iter(named), "sr2")
         self.found = [(size if task == "sr" else task, word, kept) for task, word, kept in self.found]
+
+    def _refuse_at_end(self) -> None:
+        """Turn what stands before a "no" that nothing follows: "denoising no"."""
+        if self.negation == "no" and self.before[-1:] == ["no"] and len(self.found) > self.start:
+            task, word, _ = self.found[-1]
+            self.found[-1], self.negation = (task, word, True), ""
 
     def _end_object(self) -> None:
         """End what a verb is about: where it is nothing known, the wish is unclear."""
@@ -447,13 +459,14 @@ class _Reader:
             self.joint = item
             if self.mood == "make":
                 self.mood = "open"
+            self._refuse_at_end()
             if item == ",":
                 self.negation = ""
             return
         if isinstance(self.previous, _Mention) and self.found:
             task, word, _ = self.found[-1]
-            if (item, self.previous.kind) in (("enough", "quality"), ("free", "fault")):
-                self.found[-1] = (task, word, False)  # "not sharp enough", "noise free"
+            if item == "enough" and self.previous.kind == "quality":
+                self.found[-1] = (task, word, False)  # "not sharp enough"
         last = self.before[-1] if self.before else ""
         if item == "but" and last in ("everything", "all", "anything", "any"):
             self._close_before_exception()
@@ -494,8 +507,6 @@ class _Reader:
         elif word == "gone" or word == "away":
             if self.unwanted:
                 self._turn(kept=True)
-        elif word == "free" and not self.before:
-            pass
         elif _base(word, _MIND) in _MIND:
             if self.negation:
                 self._turn(kept=True)
@@ -615,6 +626,8 @@ class _Reader:
         return self._judge_fault(item, near, last)
 
     def _judge_quality(self, item: _Mention, near: list[str], last: str) -> Literal["want", "keep", "nothing", "opposite"]:
+        if item.text.endswith(" free") and not self.negation:
+            return "want"  # "keep it noise free"
         if item.text == "light" and last not in ("more", "the", "add", "extra", "enough"):
             return "nothing"
         if last == "too" or (last == "so" and self.negation):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-
-from restoralib.diffusion.process import Coefficients, Process, Time, as_time
+from restoralib.diffusion.process import Coefficients, Process, Time, time_within
 
 
 class BBDM(Process):
@@ -34,7 +32,5 @@ class BBDM(Process):
 
     def coefficients(self, t: Time) -> Coefficients:
         """a, b and s at times from 0 to T."""
-        m = as_time(t) / self.steps
-        if not torch.compiler.is_compiling() and not bool(((m >= 0) & (m <= 1)).all()):
-            raise ValueError(f"expected times in [0, {self.steps}], got {as_time(t).tolist()}")
+        m = time_within(t, 0, self.steps) / self.steps
         return Coefficients(1 - m, m, (2 * self.variance * (m - m**2)).sqrt())

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from restoralib.diffusion.denoiser import Denoiser
 from restoralib.diffusion.noise import Noise, noise_source
-from restoralib.diffusion.process import SDE, Coefficients, Time, as_time, beside
+from restoralib.diffusion.process import SDE, Coefficients, Time, as_time, beside, time_within
 from restoralib.diffusion.sampling import Callback, descending, moment
 
 
@@ -46,7 +46,7 @@ class VEBridge(DDBM):
         self.sigma_max = sigma_max
 
     def _time(self, t: Time) -> Tensor:
-        return _between(t, self.sigma_max)
+        return time_within(t, 0, self.sigma_max)
 
     def coefficients(self, t: Time) -> Coefficients:
         """a, b and s at noise levels from 0 to sigma_max."""
@@ -95,7 +95,7 @@ class VPBridge(DDBM):
         self.beta_d, self.beta_min, self.t_max = beta_d, beta_min, t_max
 
     def _time(self, t: Time) -> Tensor:
-        return _between(t, self.t_max)
+        return time_within(t, 0, self.t_max)
 
     def depth(self, t: Time) -> Tensor:
         """The integral of the rate from 0 to a time: alpha = exp(-depth / 2), SNR = 1 / (exp(depth) - 1)."""
@@ -189,10 +189,3 @@ def ddbm_heun(
             callback(x, denoised, now, moved)
         x = moved
     return x
-
-
-def _between(t: Time, end: float) -> Tensor:
-    t = as_time(t)
-    if not torch.compiler.is_compiling() and not bool(((t >= 0) & (t <= end)).all()):
-        raise ValueError(f"expected times in [0, {end:g}], got {t.tolist()}")
-    return t

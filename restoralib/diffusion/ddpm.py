@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from restoralib.diffusion.process import Coefficients, Process, Time
+from restoralib.diffusion.process import Coefficients, Process, Time, index_within
 
 
 class DDPM(Process):
@@ -41,8 +41,5 @@ class DDPM(Process):
 
     def coefficients(self, t: Time) -> Coefficients:
         """a, b and s at training indices, -1 being the clean image."""
-        index = torch.as_tensor(t).long().cpu()
-        if not torch.compiler.is_compiling() and bool(((index < -1) | (index >= len(self))).any()):
-            raise ValueError(f"expected indices from -1 (clean) to {len(self) - 1}, got {index.tolist()}")
-        alpha_bar = torch.take(self._alpha_bar, index + 1)
+        alpha_bar = torch.take(self._alpha_bar, index_within(t, -1, len(self) - 1) + 1)
         return Coefficients(alpha_bar.sqrt(), torch.zeros_like(alpha_bar), (1 - alpha_bar).sqrt())

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from restoralib.diffusion.denoiser import Denoiser
 from restoralib.diffusion.noise import Noise, noise_source
-from restoralib.diffusion.process import SDE, Coefficients, Time, as_time
+from restoralib.diffusion.process import SDE, Coefficients, Time, as_time, time_within
 from restoralib.diffusion.sampling import Callback, descending, moment
 
 
@@ -27,9 +27,7 @@ class EDM(SDE):
         Raises:
             ValueError: a level is negative.
         """
-        sigma = as_time(t)
-        if not torch.compiler.is_compiling() and bool((sigma < 0).any()):
-            raise ValueError(f"expected noise levels of 0 and above, got {sigma.tolist()}")
+        sigma = time_within(t, 0, math.inf)
         return Coefficients(torch.ones_like(sigma), torch.zeros_like(sigma), sigma)
 
     def drift(self, x: Tensor, t: Time, y: Tensor | None = None) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from restoralib.diffusion.denoiser import Denoiser, from_x0
-from restoralib.diffusion.process import SDE, Coefficients, Time, as_time, beside
+from restoralib.diffusion.process import SDE, Coefficients, Time, as_time, beside, time_within
 from restoralib.diffusion.sampling import Callback, descending, moment
 
 
@@ -27,9 +27,7 @@ class Flow(SDE):
         Raises:
             ValueError: a time is not in [0, 1].
         """
-        sigma = as_time(t)
-        if not torch.compiler.is_compiling() and not bool(((sigma >= 0) & (sigma <= 1)).all()):
-            raise ValueError(f"expected times in [0, 1], got {sigma.tolist()}")
+        sigma = time_within(t, 0, 1)
         return Coefficients(1 - sigma, torch.zeros_like(sigma), sigma)
 
     def drift(self, x: Tensor, t: Time, y: Tensor | None = None) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from restoralib.diffusion.process import Coefficients, Gaussian, Process, Time
+from restoralib.diffusion.process import Coefficients, Gaussian, Process, Time, index_within
 
 
 class I2SB(Process):
@@ -38,10 +38,7 @@ class I2SB(Process):
         return len(self.betas)
 
     def _index(self, t: Time) -> Tensor:
-        index = torch.as_tensor(t).long().cpu()
-        if not torch.compiler.is_compiling() and bool(((index < 0) | (index >= len(self))).any()):
-            raise ValueError(f"expected indices from 0 to {len(self) - 1}, got {index.tolist()}")
-        return index
+        return index_within(t, 0, len(self) - 1)
 
     def coefficients(self, t: Time) -> Coefficients:
         """a, b and s at indices 0 .. N - 1."""

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from restoralib.diffusion.process import SDE, Coefficients, Time, as_time, beside
+from restoralib.diffusion.process import SDE, Coefficients, Time, as_time, beside, index_within
 
 
 class IRSDE(SDE):
@@ -51,10 +51,7 @@ class IRSDE(SDE):
         Raises:
             ValueError: it is not from 0 to T.
         """
-        index = torch.as_tensor(t).long().cpu()
-        if not torch.compiler.is_compiling() and bool(((index < 0) | (index > len(self))).any()):
-            raise ValueError(f"expected times from 0 (clean) to {len(self)}, got {index.tolist()}")
-        return index
+        return index_within(t, 0, len(self))
 
     def coefficients(self, t: Time) -> Coefficients:
         """a, b and s at times 0 .. T."""

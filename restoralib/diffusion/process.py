@@ -8,6 +8,7 @@ reverse step given x0, and DDIM's family of steps with the same marginals.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
@@ -150,6 +151,31 @@ class SDE(Process):
 def as_time(t: Time) -> Tensor:
     """A time in float64."""
     return torch.as_tensor(t, dtype=torch.float64)
+
+
+def time_within(t: Time, first: float, last: float) -> Tensor:
+    """A time in float64 that a process has.
+
+    Raises:
+        ValueError: it is not from first to last; under `torch.compile` nothing is checked.
+    """
+    return _within(as_time(t), first, last)
+
+
+def index_within(t: Time, first: int, last: int) -> Tensor:
+    """A time of a discrete process as an index, on the CPU, where the tables are.
+
+    Raises:
+        ValueError: it is not from first to last; under `torch.compile` nothing is checked.
+    """
+    return _within(torch.as_tensor(t).long().cpu(), first, last)
+
+
+def _within(t: Tensor, first: float, last: float) -> Tensor:
+    if not torch.compiler.is_compiling() and not bool(((t >= first) & (t <= last)).all()):
+        bounds = f"of {first:g} and above" if math.isinf(last) else f"from {first:g} to {last:g}"
+        raise ValueError(f"expected times {bounds}, got {t.tolist()}")
+    return t
 
 
 def snr(process: Process, t: Time) -> Tensor:

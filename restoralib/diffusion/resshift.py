@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from restoralib.diffusion.process import Coefficients, Gaussian, Process, Time, beside
+from restoralib.diffusion.process import Coefficients, Gaussian, Process, Time, beside, index_within
 
 
 class ResShift(Process):
@@ -37,10 +37,7 @@ class ResShift(Process):
 
     def eta(self, t: Time) -> Tensor:
         """How much of the residual is in at times 0 .. T."""
-        index = torch.as_tensor(t).long().cpu()
-        if not torch.compiler.is_compiling() and bool(((index < 0) | (index > len(self))).any()):
-            raise ValueError(f"expected times from 0 (clean) to {len(self)}, got {index.tolist()}")
-        return torch.take(self.etas, index)
+        return torch.take(self.etas, index_within(t, 0, len(self)))
 
     def coefficients(self, t: Time) -> Coefficients:
         """a, b and s at times 0 .. T."""

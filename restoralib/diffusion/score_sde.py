@@ -9,7 +9,7 @@ from torch import Tensor
 
 from restoralib.diffusion.denoiser import Denoised
 from restoralib.diffusion.noise import Noise
-from restoralib.diffusion.process import SDE, Coefficients, Time, as_time, beside
+from restoralib.diffusion.process import SDE, Coefficients, Time, beside, time_within
 from restoralib.diffusion.sampling import Step
 from restoralib.diffusion.sde import score
 
@@ -36,11 +36,11 @@ class VPSDE(SDE):
 
     def beta(self, t: Time) -> Tensor:
         """The rate at a time."""
-        return self.beta_min + unit_time(t) * (self.beta_max - self.beta_min)
+        return self.beta_min + time_within(t, 0, 1) * (self.beta_max - self.beta_min)
 
     def depth(self, t: Time) -> Tensor:
         """The integral of the rate from 0 to a time."""
-        t = unit_time(t)
+        t = time_within(t, 0, 1)
         return self.beta_min * t + (self.beta_max - self.beta_min) / 2 * t**2
 
     def coefficients(self, t: Time) -> Coefficients:
@@ -113,7 +113,7 @@ class VESDE(SDE):
 
     def sigma(self, t: Time) -> Tensor:
         """The noise level at a time."""
-        return self.sigma_min * (self.sigma_max / self.sigma_min) ** unit_time(t)
+        return self.sigma_min * (self.sigma_max / self.sigma_min) ** time_within(t, 0, 1)
 
     def coefficients(self, t: Time) -> Coefficients:
         """a, b and s at times from 0 to 1."""
@@ -203,16 +203,4 @@ def ancestral_sampling(process: ScoreSDE, steps: int) -> Step:
 
 def discrete_index(t: Tensor, steps: int) -> Tensor:
     """Which of so many steps a time from 0 to 1 belongs to, as Score-SDE's code truncates it."""
-    return (unit_time(t) * (steps - 1)).long()
-
-
-def unit_time(t: Time) -> Tensor:
-    """A time in float64.
-
-    Raises:
-        ValueError: it is not in [0, 1].
-    """
-    t = as_time(t)
-    if not torch.compiler.is_compiling() and not bool(((t >= 0) & (t <= 1)).all()):
-        raise ValueError(f"expected times in [0, 1], got {t.tolist()}")
-    return t
+    return (time_within(t, 0, 1) * (steps - 1)).long()

@@ -22,11 +22,21 @@ from restoralib.zoo.bundled import read_entries
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
 ENTRIES: dict[str, dict[str, Any]] = {
+    "degradation_classifier": {"tasks": ["auto"], "scale": 1, "recipe": "restoralib.training.classifier"},
     "fsrcnn_x2": {"tasks": ["sr2"], "scale": 2, "recipe": "restoralib.training.super_resolution --scale 2"},
     "fsrcnn_x3": {"tasks": ["sr3"], "scale": 3, "recipe": "restoralib.training.super_resolution --scale 3"},
     "fsrcnn_x4": {"tasks": ["sr4"], "scale": 4, "recipe": "restoralib.training.super_resolution --scale 4"},
-    "nafnet_denoise": {"tasks": ["denoise", "auto"], "scale": 1, "recipe": "restoralib.training.denoise"},
+    "latent_autoencoder": {"tasks": [], "scale": 1, "recipe": "restoralib.training.latent --stage autoencoder"},
+    "latent_denoise": {
+        "tasks": ["denoise"],
+        "scale": 1,
+        "recipe": "restoralib.training.latent --stage denoiser",
+        "latent": {"autoencoder": "latent_autoencoder", "degradation": "denoise", "steps": 1},
+    },
+    "nafnet_denoise": {"tasks": ["denoise"], "scale": 1, "recipe": "restoralib.training.denoise"},
 }
 
 
@@ -51,7 +61,8 @@ def add(name: str, file: Path, *, commit: str, data: str, terms: str, recipe: st
     shutil.copyfile(file, target)
     with safe_open(target, "pt") as weights:
         metadata = weights.metadata()
-        parameters = sum(weights.get_tensor(key).numel() for key in weights.keys())  # noqa: SIM118 - safe_open is no mapping
+        keys = [key for key in weights.keys() if not key.endswith(_BUFFERS)]  # noqa: SIM118 - safe_open is no mapping
+        parameters = sum(weights.get_tensor(key).numel() for key in keys)
     entry = {
         "name": name,
         "file": target.name,
@@ -74,20 +85,35 @@ def add(name: str, file: Path, *, commit: str, data: str, terms: str, recipe: st
     write_manifest([*(other for other in read_entries(WEIGHTS) if other["name"] != name), entry])
 
 
-def record_figures(rows: list[dict[str, Any]]) -> None:
-    """Enter measured figures: data set and protocol -> measure -> value; PSNR also of what the weights are compared with."""
+def record_figures(rows: list[dict[str, Any]] | dict[str, Any]) -> None:
+    """Enter measured figures: data set and protocol -> measure -> value; PSNR also of what the weights are compared with.
+
+    Figures that are no PSNR come ready, by the model's name, as `restoralib.training.classifier --figures` writes them.
+
+    A model has those of the protocols in which its class was measured, and of its scale; one that was not keeps what it has.
+    """
     entries = read_entries(WEIGHTS)
+    if isinstance(rows, dict):
+        for entry in entries:
+            entry["figures"] = rows.get(entry["name"], entry["figures"])
+        write_manifest(entries)
+        return
     for entry in entries:
-        kind = f"x{entry['scale']}" if entry["scale"] > 1 else "sigma"
+        own = f"{entry['cls']} (bundled)"
         figures: dict[str, dict[str, float]] = {}
-        for row in rows:
-            if kind in row["protocol"].split():
-                measures = figures.setdefault(f"{row['dataset']}, {row['protocol']}", {})
-                if row["method"].endswith("(bundled)"):
+        for protocol in dict.fromkeys(row["protocol"] for row in rows if row["method"] == own):
+            if entry["scale"] > 1 and f"x{entry['scale']}" not in protocol.split():
+                continue
+            for row in rows:
+                if row["protocol"] != protocol:
+                    continue
+                measures = figures.setdefault(f"{row['dataset']}, {protocol}", {})
+                if row["method"] == own:
                     measures |= {"psnr": round(row["psnr"], 2), "ssim": round(row["ssim"], 4)}
                 else:
                     measures[f"psnr of {row['method']}"] = round(row["psnr"], 2)
-        entry["figures"] = figures
+        if figures:
+            entry["figures"] = figures
     write_manifest(entries)
 
 

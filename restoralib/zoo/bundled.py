@@ -21,12 +21,15 @@ class Bundled:
         offer: licences, terms, data and figures.
         file: the weights.
         sha256: of the file's bytes.
+        latent: what a denoiser of latents restores images with: "autoencoder", the name of the bundled one whose latents it
+            knows; "degradation", its text; "steps". Empty for others.
     """
 
     variant: Variant
     offer: Published
     file: Path
     sha256: str
+    latent: Mapping[str, Any]
 
 
 def read_manifest(folder: Path) -> dict[str, Bundled]:
@@ -47,4 +50,4 @@ def _read_entry(entry: Mapping[str, Any], folder: Path) -> Bundled:
     page = f"bundled ({entry['file']})"
     licences = (entry["code_license"], entry["weights_license"])
     offer = Published(page, *licences, entry["data"], entry["figures"], entry["terms"])
-    return Bundled(variant, offer, folder / entry["file"], entry["sha256"])
+    return Bundled(variant, offer, folder / entry["file"], entry["sha256"], entry.get("latent", {}))

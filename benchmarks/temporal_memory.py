@@ -5,7 +5,9 @@
 
 Weights are random. Every size runs in a process of its own. The peak is what the step takes beyond weights and inputs, which
 are there before: on a CPU the resident set's (VmHWM - VmRSS, with allocations returned to the system at once) and, in a second
-run, the live bytes that torch's allocator counts; on a GPU torch.cuda.max_memory_allocated. The goal is
+run, the live bytes that torch's allocator counts; on a GPU torch.cuda.max_memory_allocated. "shapes" is the allocator's count
+with products of matrices and convolutions left out, whose results are zeros: minutes in place of hours, the same tensors, but
+not what the kernels need for themselves. The goal is
 
     peak(size) <= 1.1 peak(one tile) + output(size)
 
@@ -24,6 +26,8 @@ import time
 from pathlib import Path
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from restoralib.archs import VARIANTS
 from restoralib.archs.sana import SanaTransformer
@@ -59,6 +63,19 @@ def allocator_peak(run):
     return max(totals) - before
 
 
+class WithoutArithmetic(TorchDispatchMode):
+    """Zeros in place of what takes time."""
+
+    SLOW = ("mm", "bmm", "addmm", "baddbmm", "linear", "matmul", "convolution", "conv2d")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        if name not in self.SLOW and "scaled_dot_product" not in name:
+            return func(*args, **kwargs or {})
+        meta = tree_map_only(torch.Tensor, lambda x: x.to("meta"), (args, kwargs or {}))
+        return tree_map_only(torch.Tensor, lambda x: torch.zeros_like(x, device="cpu"), func(*meta[0], **meta[1]))
+
+
 def measure(size, mode, layers, device, dtype, count):
     """Peak and seconds of a step, in this process."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -82,8 +99,11 @@ def measure(size, mode, layers, device, dtype, count):
         step()
         torch.cuda.synchronize()
         peak = torch.cuda.max_memory_allocated() - before
-    elif count:
+    elif count == "allocator":
         peak = allocator_peak(step)
+    elif count == "shapes":
+        with WithoutArithmetic():
+            peak = allocator_peak(step)
     else:
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
         before = resident("VmRSS")
@@ -101,13 +121,13 @@ def main():
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--counts", nargs="+", choices=("resident", "allocator"), default=["resident", "allocator"])
+    parser.add_argument("--counts", nargs="+", choices=("resident", "allocator", "shapes"), default=["resident", "allocator"])
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     dtype = getattr(torch, options.dtype)
     if options.one:
         size, mode, count = options.one.split(",")
-        print(json.dumps(measure(int(size), mode, options.layers, options.device, dtype, count == "allocator")))
+        print(json.dumps(measure(int(size), mode, options.layers, options.device, dtype, count)))
         return
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
     fixed = [sys.executable, __file__, "--layers", str(options.layers), "--device", options.device, "--dtype", options.dtype]

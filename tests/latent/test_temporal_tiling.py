@@ -300,9 +300,8 @@ def test_the_state_of_the_1600m_model_is_6_megabytes():
     with torch.device("meta"):
         net = SanaTransformer(**VARIANTS["sana_1600m_1024"].config).eval()
         x, text = torch.empty(1, 32, 4, 4), torch.empty(1, 3, 2304)
-        _, state = block_causal(net, x, torch.empty(1), text, plan_latent(4, 4, 2))
-        _, one = block_causal(net, x, torch.empty(1), text, plan_latent(4, 4, 4))
-    assert state.numel() == one.numel() == 1_478_400
+        _, state = block_causal(net, x, torch.empty(1), text, plan_latent(4, 4, (4, 2)))
+    assert state.numel() == 1_478_400
     assert {part.dtype for layer in state.layers for part in layer} == {torch.float32}
 
 
@@ -375,7 +374,7 @@ def test_gradients_reach_the_first_tile_from_the_last():
 # samplers
 
 
-LEVELS = [1.0, 0.8, 0.5, 0.2, 0.0]
+LEVELS = [1.0, 0.6, 0.0]
 
 
 def test_the_exact_mode_samples_the_untiled_picture():

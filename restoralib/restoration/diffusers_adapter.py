@@ -9,6 +9,7 @@ arguments of diffusers' own. A pipeline sees the whole image and knows no tiles.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
 from collections.abc import Mapping, Sequence
@@ -90,10 +91,10 @@ class DiffusersModel:
         if not (Path(folder) / "model_index.json").is_file():
             raise FileNotFoundError(f"{folder} holds no model_index.json; bring a pipeline that save_pretrained wrote")
         try:
-            from diffusers import DiffusionPipeline
+            diffusers: Any = importlib.import_module("diffusers")
         except ImportError as error:
             raise ImportError("DiffusersModel.load needs the package: pip install diffusers transformers accelerate") from error
-        pipeline = DiffusionPipeline.from_pretrained(str(folder), torch_dtype=dtype, local_files_only=True)
+        pipeline = diffusers.DiffusionPipeline.from_pretrained(str(folder), torch_dtype=dtype, local_files_only=True)
         pipeline.set_progress_bar_config(disable=True)
         return cls(pipeline.to(device), **options)
 

@@ -1,6 +1,6 @@
-"""The methods of restoralib.diffusion in a table: family, file, its lines, the worst golden error, the linear-Gaussian problem.
+"""The methods of restoralib.diffusion in a table: family, file, the worst golden error, the linear-Gaussian problem.
 
-    python benchmarks/diffusion_methods.py [--goldens DIR]
+    python benchmarks/diffusion_methods.py [--goldens DIR] [--lines]
 
 DIR holds the folder `diffusion` of recorded trajectories; without it those of the repository are taken, which are fewer. An
 error is the largest of any output of any trajectory, in parts of that output's largest value, in float64. The last column is
@@ -81,23 +81,26 @@ def golden_errors(folder: Path) -> dict[str, tuple[int, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--goldens", type=Path, default=ROOT / "tests" / "goldens")
+    parser.add_argument("--lines", action="store_true", help="how long each file is, too")
     options = parser.parse_args()
     torch.set_num_threads(1)
     errors, problems = golden_errors(options.goldens / "diffusion"), methods()
     left = set(errors) - {name for row in METHODS.values() for name in row.goldens}
     if left or (missing := set(problems) - {name for row in METHODS.values() for name in row.gaussian}):
         raise SystemExit(f"no row for {', '.join(sorted(left or missing))}")
-    print("| method | family | file | lines | trajectories | worst golden error | linear-Gaussian distance |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    head = ("method", "family", "file", *(["lines"] if options.lines else []), "trajectories", "worst error", "distance")
+    print(f"| {' | '.join(head)} |\n{'| --- ' * len(head)}|")
     for method, row in METHODS.items():
-        lines = len((ROOT / "restoralib" / "diffusion" / f"{row.file}.py").read_text(encoding="utf-8").splitlines())
+        path = ROOT / "restoralib" / "diffusion" / f"{row.file}.py"
+        lines = [len(path.read_text(encoding="utf-8").splitlines())] if options.lines else []
         known = [errors[name] for name in row.goldens if name in errors]
         error = f"{max(worst for _, worst in known):.1e}" if known else ""
         distances = []
         for name in row.gaussian:
             run, goal, affine = problems[name]
             distances.append(f"{(closed_form(run) if affine else drawn(run)[0]).distance(goal):.4f}")
-        cells = (method, row.family, f"{row.file}.py", lines, sum(count for count, _ in known), error, ", ".join(distances))
+        count = sum(number for number, _ in known) or ""
+        cells = (method, row.family, f"`{row.file}.py`", *lines, count, error, ", ".join(distances))
         print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 

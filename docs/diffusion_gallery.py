@@ -4,7 +4,7 @@
     python docs/diffusion_gallery.py --weights prior.safetensors
 
 The prior is not bundled, so these pictures cannot be made again without training it. `docs/gallery.py` leaves this part as it
-is. Every figure on the page is measured here.
+is. Every figure on the page is measured here. Needs scikit-image, which the extra `bench` brings.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from gallery import DIFFUSION, DOCS, PHOTOGRAPHS
+from skimage.restoration import inpaint_biharmonic
 from torch import Tensor
 
 from restoralib import load_model
@@ -46,7 +47,7 @@ pictures will differ a little. Each is one sample with {calls} calls of the netw
 
 
 def degrade(clean: Tensor, task: str) -> tuple[Measurement, Tensor]:
-    """The measurement in [-1, 1], and what is shown of it."""
+    """The measurement in [-1, 1], and what is shown before, a first estimate."""
     shape, generator = tuple(clean.shape[1:]), torch.Generator().manual_seed(0)
     if task == "sr4":
         small = to_8_bits(ResizeOperator(shape, 1 / 4)(clean))
@@ -55,8 +56,10 @@ def degrade(clean: Tensor, task: str) -> tuple[Measurement, Tensor]:
         blur = CircularBlurOperator(shape, gaussian_kernel(15, 1.6))
         blurred = blur(clean) + 0.01 * torch.randn(clean.shape, generator=generator)
         return Measurement.of_images(blur, blurred, 0.01), blurred
-    mask = MaskOperator(shape, (torch.rand(shape[1:], generator=generator) > 0.7).float())
-    return Measurement.of_images(mask, mask(clean)), mask(clean)
+    mask = (torch.rand(shape[1:], generator=generator) > 0.7).float()
+    masking = MaskOperator(shape, mask)
+    filled = inpaint_biharmonic(masking(clean)[0].permute(1, 2, 0).double().numpy(), (mask == 0).numpy(), channel_axis=-1)
+    return Measurement.of_images(masking, masking(clean)), torch.from_numpy(filled).permute(2, 0, 1)[None].float()
 
 
 TASKS = {
@@ -65,7 +68,10 @@ TASKS = {
         "Blur of sigma 1.6, known, and noise of sigma 2.55 of 255, by DiffPIR",
         lambda process, y: diffpir(process, y, zeta=1.0),
     ),
-    "inpaint": ("70 % of the pixels lost, by DDNM", lambda process, y: ddnm(process, y, eta=1.0)),
+    "inpaint": (
+        "70 % of the pixels lost, by DDNM from biharmonic inpainting; before: biharmonic inpainting",
+        lambda process, y: ddnm(process, y, eta=1.0),
+    ),
 }
 
 
@@ -76,7 +82,6 @@ def main() -> None:
     options = parser.parse_args()
     process = DDPM(linear_betas(1000))
     denoise = level_denoiser(load_model(options.weights).eval().requires_grad_(False), process, clip=(-1, 1))
-    grid = level_steps(process, karras(STEPS, 1.0, 0.03, 2.0))
     page = [PAGE.format(steps=options.trained, calls=STEPS).replace("# ", "## ", 1)]
     for task, (title, make) in TASKS.items():
         page.append(f"### {title}\n")
@@ -85,8 +90,12 @@ def main() -> None:
             clean = whole[None, :, top : top + SIZE[0], left : left + SIZE[1]]
             measurement, before = degrade(clean, task)
             generator = torch.Generator().manual_seed(0)
-            nothing = torch.zeros_like(clean)
-            middle = measurement.operator.prox(nothing, measurement.y, max(measurement.sigma, 1e-3) ** 2)
+            if task == "inpaint":
+                middle, largest = 2 * before - 1, 0.25
+            else:
+                nothing = torch.zeros_like(clean)
+                middle, largest = measurement.operator.prox(nothing, measurement.y, max(measurement.sigma, 1e-3) ** 2), 1.0
+            grid = level_steps(process, karras(STEPS, largest, 0.03, 2.0))
             with torch.inference_mode():
                 start = process.marginal(middle, grid[0], torch.randn(clean.shape, generator=generator))
                 x = sample(denoise, start, grid, make(process, measurement), noise=generator)

@@ -144,7 +144,7 @@ def estimate(
 
     The classifier knows the strengths of `restoralib.degradations.draw_task` (noise from sigma 5, JPEG up to quality 40 …) and
     looks at the image in its own resolution. Of an image of more than 512x512 pixels it sees nine pieces of 256x256, and the
-    mean of their logits counts.
+    mean of their logits, each also mirrored, counts.
 
     Args:
         image: (b, c, h, w) or (c, h, w) in [0, 1], grey or RGB, of any size; of a batch, the most that any image shows.
@@ -158,10 +158,14 @@ def estimate(
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"auto tells the degradations of grey and RGB images, got the shape {tuple(image.shape)}; name a task")
     place = choose_device(device)
-    net = _bundled(place) if classifier is None else classifier
-    pieces = [piece.to(place, torch.float32).clamp(0, 1).expand(-1, 3, -1, -1) for piece in cut(images)]
-    logits = torch.stack([net(piece).float() for piece in pieces]).mean(0)
+    logits = tell(_bundled(place) if classifier is None else classifier, images, place)
     return dict(zip(DEGRADATIONS, logits.sigmoid().amax(0).tolist(), strict=True))
+
+
+def tell(classifier: Callable[[Tensor], Tensor], images: Tensor, device: torch.device) -> Tensor:
+    """Mean logits of the pieces of images and of these mirrored: (b, 1 or 3, h, w) of any size -> (b, classes)."""
+    pieces = [piece.to(device, torch.float32).clamp(0, 1).expand(-1, 3, -1, -1) for piece in cut(images)]
+    return torch.stack([classifier(view).float() for piece in pieces for view in (piece, piece.flip(-1))]).mean(0)
 
 
 def cut(images: Tensor) -> Iterable[Tensor]:

@@ -30,7 +30,7 @@ from restoralib.data.photographs import random_corner, random_integer, random_pa
 from restoralib.degradations import JPEG, GaussianNoise, draw_task
 from restoralib.metrics.psnr import psnr
 from restoralib.ops.levels import round_to_levels
-from restoralib.restoration.auto import Auto
+from restoralib.restoration.auto import Auto, tell
 from restoralib.restoration.door import restore
 from restoralib.training.export import export_weights
 from restoralib.training.loop import Schedule
@@ -139,9 +139,9 @@ def settle_norms(net: nn.Module, batches: Iterable[Tensor]) -> None:
 
 @torch.inference_mode()
 def judge(net: nn.Module, examples: Iterable[tuple[Tensor, tuple[str, ...]]]) -> tuple[Tensor, Tensor]:
-    """Logits and labels of examples, each (n, 9)."""
+    """Logits, as "auto" takes them, and labels of examples, each (n, 9)."""
     place = next(net.parameters()).device
-    rows = [(net(image.to(place))[0].cpu(), labels(tasks)) for image, tasks in examples]
+    rows = [(tell(net, image, place)[0].cpu(), labels(tasks)) for image, tasks in examples]
     return torch.stack([logits for logits, _ in rows]), torch.stack([target for _, target in rows])
 
 

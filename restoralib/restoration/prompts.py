@@ -97,20 +97,7 @@ _UNDO = _words(
     "tame heal rid purge dispel scrub banish take improve restore enhance recover touch change alter modify affect process "
     "fiddle mess tamper"
 )
-_LESS = {
-    "reduce",
-    "lessen",
-    "lower",
-    "decrease",
-    "diminish",
-    "suppress",
-    "remove",
-    "minimize",
-    "minimise",
-    "cut",
-    "drop",
-    "less",
-}
+_LESS = _words("reduce lessen lower decrease diminish suppress remove minimize minimise cut drop less")
 _KEEP = _words(
     "keep leave preserve retain maintain spare skip ignore except exclude excluding protect respect conserve tolerate "
     "accept love enjoy cherish omit"
@@ -127,6 +114,7 @@ _MIND = {"mind", "care", "bother", "disturb", "matter"}
 _NOT = {"not", "never", "no", "without", "avoid", "neither", "nor", "stop"}
 _DETERMINERS = {"the", "a", "an", "my", "this", "that", "these", "those", "any", "all", "such"}
 _BE = {"is", "are", "was", "were", "be", "been", "looks", "look", "seems", "am", "has", "have", "had"}
+_POLITE = _words("please can could you would to also now and kindly me i want let us like")
 _NEW_CLAUSE = _words("but however yet although though then because while whereas since only just otherwise so")
 _GENERIC = _words("restore enhance improve fix repair better nicer clearer clean cleaner prettier beautiful good best new")
 # Objects of a wish that names no degradation.
@@ -241,8 +229,7 @@ def _forms(verb: str) -> Iterator[tuple[str, Kind]]:
     """A verb in its forms: as an order, and as the name of the deed."""
     first, *rest = verb.split()
     tail = "".join(f" {word}" for word in rest)
-    double = first + first[-1] if first in {"deblur", "unblur", "defog", "degrain"} and first != "degrain" else first
-    stem = first[:-1] if first.endswith("e") else double
+    stem = first + first[-1] if first in ("deblur", "unblur", "defog") else first.removesuffix("e")
     yield verb, "verb"
     yield (first + "s") + tail, "verb"
     yield stem + "ed" + tail, "verb"
@@ -405,8 +392,6 @@ class _Reader:
                 self.asks and self.mood in ("undo", "add", "foreign") and any(_base(word, _UNDO) not in _UNDO for word in rest)
             ):
                 self.unclear.append(" ".join(self.before))
-        elif self.mood == "foreign" and not self.told:
-            self.unclear.append(" ".join(self.before))
         self._open()
 
     def settle(self, text: str) -> None:
@@ -489,6 +474,7 @@ class _Reader:
         self.mood = "keep"
 
     def _word(self, word: str) -> None:
+        """Take a word that names no task: it may change the mood, negate what follows, or judge what was mentioned."""
         last = self.before[-1] if self.before else ""
         if word in ("except", "besides", "excluding", "excepting") or (
             word in ("from", "than", "for") and last in ("apart", "other", "save")
@@ -504,7 +490,7 @@ class _Reader:
         elif word in ("less", "fewer"):
             self.negation = ""
             self.mood = "undo"
-        elif word == "gone" or word == "away":
+        elif word in ("gone", "away"):
             if self.unwanted:
                 self._turn(kept=True)
         elif _base(word, _MIND) in _MIND:
@@ -542,12 +528,13 @@ class _Reader:
         elif _base(word, _MAKE) in _MAKE:
             if self.negation:
                 self.mood, self.negated = "unwanted", True
-            elif self.mood not in ("unwanted",):
+            elif self.mood != "unwanted":
                 self.mood = "make"
             self.negation = ""
             self._ask()
 
     def _undo(self, word: str, last: str) -> None:
+        """Take "remove" and its kin, as an order or after what they are about."""
         after = word.endswith("ed") and len(self.found) > self.start and last not in ("", "and", "please")
         if after:  # "the noise should not be removed"
             if self.negation or self.unwanted:
@@ -567,25 +554,7 @@ class _Reader:
 
     def _begins(self) -> bool:
         """Whether an order may begin here: at the start of a clause, or after "and", "please" and the like."""
-        polite = {
-            "please",
-            "can",
-            "could",
-            "you",
-            "would",
-            "to",
-            "also",
-            "now",
-            "and",
-            "kindly",
-            "me",
-            "i",
-            "want",
-            "let",
-            "us",
-            "like",
-        }
-        return bool(self.joint) or all(word in polite for word in self.before)
+        return bool(self.joint) or all(word in _POLITE for word in self.before)
 
     def _turn(self, *, kept: bool) -> None:
         """Say of what this clause mentioned that it stays, or goes."""
@@ -594,6 +563,7 @@ class _Reader:
             self.found[place] = (task, word, kept)
 
     def _mention(self, item: _Mention) -> None:
+        """Take words that tell a task."""
         verdict = self._judge(item)
         self.told = True
         if item.task == "?" or verdict == "opposite":

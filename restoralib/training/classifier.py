@@ -173,14 +173,14 @@ def _called(folder: Path) -> str:
 def measure(net: nn.Module, photographs: Sequence[Tensor], seed: int) -> dict[str, float]:
     """How well degradations of photographs are told, and what `restore(…, "auto")` makes of clean ones.
 
-    Every photograph, at most 384x384 of its middle, is judged clean, with each degradation alone and with nine pairs.
+    Every photograph, at most 320x320 of its middle, is judged clean, with each degradation alone and with six pairs.
 
     Returns:
         "macro-F1" of all, of the single ones (the clean among them) and of the pairs, "F1 of" each degradation, the share of
         clean photographs that come back as they were, and the least PSNR of those that do not (100 where there are none).
     """
-    middles = [_middle(photograph, 384) for photograph in photographs]
-    logits, targets = judge(net, judged(middles, seed))
+    middles = [_middle(photograph, 320) for photograph in photographs]
+    logits, targets = judge(net, judged(middles, seed, pairs=6))
     pairs = targets.sum(1) == 2
     figures = {
         "macro-F1": f1_scores(logits, targets).mean().item(),

@@ -68,6 +68,15 @@ def _dc_ae(file: str, data: str = "", figures: str = "", measures: str = "rfid p
     return Published(page, "Apache-2.0", _UNKNOWN, data, _figures(figures, measures) if figures else {}, terms)
 
 
+def _sana(file: str) -> Published:
+    page = f"huggingface.co/Efficient-Large-Model/{file}, also as {file}_diffusers"
+    terms = (
+        "NVIDIA's NSCL v2-custom, which nobody has read here, and Gemma's terms for the text encoder; "
+        "read them before commercial use"
+    )
+    return Published(page, "Apache-2.0", "LicenseRef-NSCL-v2-custom", terms=terms)
+
+
 def _dehazeformer(data: str, figures: str) -> Published:
     page = "github.com/IDKiro/DehazeFormer (README, Google Drive)"
     return Published(page, "MIT", "MIT", data, _figures(figures))
@@ -304,6 +313,14 @@ PUBLISHED: dict[str, Published] = {
     "dc_ae_f64c128_mix_1_0": _dc_ae("f64c128-mix-1.0"),
     "dc_ae_f128c512_in_1_0": _dc_ae("f128c512-in-1.0", "ImageNet", "ImageNet 512 0.23", "rfid"),
     "dc_ae_f128c512_mix_1_0": _dc_ae("f128c512-mix-1.0"),
+    "sana_600m_512": _sana("Sana_600M_512px"),
+    "sana_600m_1024": _sana("Sana_600M_1024px"),
+    "sana_1600m_512": _sana("Sana_1600M_512px"),
+    "sana_1600m_1024": _sana("Sana_1600M_1024px_BF16"),
+    "sana_1600m_2k": _sana("Sana_1600M_2Kpx_BF16"),
+    "sana_1600m_4k": _sana("Sana_1600M_4Kpx_BF16"),
+    "sana15_1600m_1024": _sana("SANA1.5_1.6B_1024px"),
+    "sana15_4800m_1024": _sana("SANA1.5_4.8B_1024px"),
     "nafnet_sidd_width32": _nafnet("SIDD", "SIDD 39.9672/0.9599"),
     "nafnet_sidd_width64": _nafnet("SIDD", "SIDD 40.3045/0.9614"),
     "nafnet_gopro_width32": _nafnet("GoPro", "GoPro 32.8705/0.9606"),

@@ -1,11 +1,22 @@
 """Tiles and slices against the whole image at once."""
 
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from restoralib.archs import DCAE
 from restoralib.latent import tiled_decode, tiled_encode
+from restoralib.metrics import psnr
+from restoralib.ops.tile import plan_tiles
+from restoralib.zoo import create_model, list_models, model_info
+
+TRAINED = [name for name in list_models(bundled=True) if model_info(name).role == "autoencoder"]
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 RESIDUAL = {"encoder_block_types": "ResBlock", "decoder_block_types": "ResBlock"}
 FORMS = {
@@ -165,3 +176,23 @@ def test_errors_say_what_is_wrong():
 
     with pytest.raises(ValueError, match="nothing tells the steps of Unknown"):
         tiled_decode(Unknown(), torch.rand(1, 4, 8, 8), exact=True)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("photograph", ["chelsea.png", "coffee.png"])
+def test_seams_on_photographs_are_far_below_what_the_trained_autoencoder_loses(name, photograph):
+    net = create_model(name, weights="bundled")
+    with Image.open(EXAMPLES / photograph) as image:
+        pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None]
+    image = pixels[..., : 16 * net.factor, : 40 * net.factor].float() / 127.5 - 1
+    latent = net.encode(image)
+    untiled = net.decode(latent)
+    tiled = tiled_decode(net, tiled_encode(net, image, tile=16), tile=16)
+    shown = [((each + 1) / 2).clamp(0, 1) for each in (tiled, untiled)]
+    assert psnr(*shown) > 45
+    cuts = [(start + stop) // 2 for (_, stop), (start, _) in pairwise(plan_tiles(latent.shape[-1], 16, 4))]
+    for cut in cuts:
+        seam = slice(net.factor * cut - 32, net.factor * cut + 32)
+        assert psnr(*(each[..., seam] for each in shown)) > 45
+    exact = tiled_decode(net, tiled_encode(net, image, tile=16, exact=True), tile=16, exact=True)
+    assert relative(exact, untiled) <= 1e-5

@@ -1,4 +1,4 @@
-"""CutBlur: a piece of the clean image in the degraded one, or the other way round, so that a network learns where to restore."""
+"""CutBlur: a piece of the clean image in the degraded one, or the other way round, to learn where to restore."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def cut_blur(degraded: Tensor, clean: Tensor, generator: torch.Generator, *, alp
     """
     if degraded.shape != clean.shape:
         raise ValueError(
-            f"CutBlur needs two images of one size, got {tuple(degraded.shape)} and {tuple(clean.shape)}; enlarge the small one "
-            "by repeated pixels"
+            f"CutBlur needs two images of one size, got {tuple(degraded.shape)} and {tuple(clean.shape)}; enlarge the small "
+            "one by repeated pixels"
         )
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha should be from 0 to 1, got {alpha}")

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from restoralib.data.benchmark import Pair
 from restoralib.data.cutblur import cut_blur
 from restoralib.data.patches import mirrored_to, pair_generator, random_patch, random_patch_pair
 from restoralib.data.photographs import random_integer, turn
-from restoralib.data.training_pairs import Degrade, draw_pair
+from restoralib.data.training_pairs import Degrade, draw_pair, pair_item
 from restoralib.ops.color import rgb_to_y
 from restoralib.training.loop import Share
 
@@ -203,6 +204,24 @@ class DegradedPatches:
             degraded = cut_blur(degraded, clean, generator)
         item = {"degraded": degraded.contiguous(), "clean": clean.contiguous()}
         return {**item, **(self.more(clean, generator) if self.more else {})}
+
+
+@dataclass(frozen=True)
+class StoredPatches:
+    """Patches of stored pairs, flipped and turned: items with "degraded" and "clean".
+
+    Args:
+        pairs: with both images.
+        seed: of all items.
+    """
+
+    pairs: Sequence[Pair]
+    seed: int = 0
+
+    def __call__(self, number: int, patch: int) -> dict[str, Tensor]:
+        generator = pair_generator(self.seed, number)
+        item = pair_item(self.pairs[random_integer(len(self.pairs), generator)], patch, generator)
+        return {side: item[side] for side in ("degraded", "clean")}
 
 
 def colored(image: Tensor, color: str) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 
 def export_weights(net: nn.Module, path: Path, *, arch: str, config: Mapping[str, Any], half: bool = False) -> None:
@@ -22,10 +22,12 @@ def export_weights(net: nn.Module, path: Path, *, arch: str, config: Mapping[str
         config: constructor arguments.
         half: store as float16, which halves the file; loading gives float32 again.
     """
-    state = {
-        key: (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous()
-        for key, value in net.state_dict().items()
-    }
+    state: dict[str, Tensor] = {}
+    for key, value in net.state_dict().items():
+        value = (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous()
+        # The format has no shared tensors: weights that a network knows by two names are written twice.
+        shared = any(value.data_ptr() == other.data_ptr() for other in state.values() if value.numel())
+        state[key] = value.clone() if shared else value
     if half and not all(torch.isfinite(value).all() for value in state.values()):
         raise ValueError("weights overflow in float16; export them with half=False")
     save_file(state, path, metadata={"arch": arch, "class": type(net).__name__, "config": json.dumps(dict(config))})

@@ -20,6 +20,7 @@ from restoralib.training.batches import Batches, Draw, Stage
 from restoralib.training.export import export_weights
 from restoralib.training.loop import Loss, Nets, Schedule, Source, Turn, Validate, train, train_together
 from restoralib.training.progress import progress_bar
+from restoralib.zoo import create_model, model_info
 
 
 class RecipeParser(argparse.ArgumentParser):
@@ -27,15 +28,13 @@ class RecipeParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print usage and message, and exit with code 2."""
-        head, colon, unknown = message.partition("unrecognized arguments: ")
+        _, colon, unknown = message.partition("unrecognized arguments: ")
         if colon:
             known = [option for action in self._actions for option in action.option_strings if option.startswith("--")]
             for word in unknown.split():
                 near = difflib.get_close_matches(word.partition("=")[0], known, n=3, cutoff=0.5)
                 if word.startswith("--"):
-                    message += (
-                        f"; for {word} did you mean {' or '.join(near)}?" if near else f"; options are {', '.join(known)}"
-                    )
+                    message += f"; did you mean {' or '.join(near)}?" if near else f"; options are {', '.join(known)}"
         super().error(message)
 
 
@@ -145,6 +144,18 @@ def train_stage(
     source: Source = Batches(draw, plan, options.device, options.workers)
     with progress_bar(title or "train") as progress:
         return train_together(nets, turns, source, progress=progress, **run_options(options, validate, title))
+
+
+def build(options: argparse.Namespace) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of `--arch` and `--config` with seeded weights on the device, and the arguments that made it.
+
+    Raises:
+        ValueError: the name is unknown; the error lists its neighbours.
+    """
+    overrides = parse_config(options.config)
+    config = {**model_info(options.arch).config, **overrides}
+    torch.manual_seed(options.seed)
+    return create_model(options.arch, **overrides).to(options.device), config
 
 
 def export_recipe(net: nn.Module, config: Mapping[str, Any], options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from restoralib.training.loop import ProgressCallback
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[ProgressCallback | None]:
-    """A callback that draws a bar with the steps, the loss and the time that is left; None where there is nothing to draw on."""
+    """A callback that draws a bar with steps, loss and the time that is left; None where there is nothing to draw on."""
     if not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":
         yield None
         return

@@ -1,4 +1,4 @@
-"""The command line: `restoralib restore`, `evaluate`, `report`, `models`, `capabilities`, `info`, `compare` and `doctor`.
+"""The command line: `restoralib restore`, `evaluate`, `report`, `train`, `models`, `capabilities`, `info`, `compare`, `doctor`.
 
 It maps arguments to functions of the library and draws what they give. Whatever needs torch is imported inside the commands, so
 that `--help` answers at once.
@@ -729,6 +729,44 @@ def report(
     except (ValueError, OSError) as error:
         raise stop(error) from error
     screen.print(f"wrote {page}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str | None, typer.Argument(help="A name of --list.", show_default=False)] = None,
+    data: Annotated[Path | None, typer.Option("--data", "-d", help="Folder of photographs.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File of the trained weights, RECIPE.safetensors by default.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the recipe: steps=10000, arch=nafnet_sidd_width32."),
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="List the recipes.")] = False,
+    settings_help: Annotated[bool, typer.Option("--settings", help="Show the recipe's settings.")] = False,
+) -> None:
+    """Train a network by a recipe, on a folder of photographs; a run that was stopped goes on where it was.
+
+    Under torchrun, several processes train together: torchrun --nproc-per-node 2 -m restoralib train …
+    """
+    from restoralib.training import RECIPES, find_recipe, recipe_arguments
+
+    if listed or recipe is None:
+        width = max(map(len, RECIPES))
+        for name, line in RECIPES.items():
+            screen.print(f"[bold]{name:<{width}}[/bold]  {escape(line)}", highlight=False, soft_wrap=True)
+        return
+    from restoralib.restoration import OutOfMemory
+
+    try:
+        run = find_recipe(recipe)
+        if settings_help:
+            return run(["--help"])
+        if data is None:
+            raise ValueError("name the folder of photographs by --data")
+        run(recipe_arguments(data, output or Path(f"{recipe}.safetensors"), settings or ()))
+    except (ValueError, TypeError, OSError, ImportError, FloatingPointError, OutOfMemory) as error:
+        raise stop(error) from error
 
 
 @app.command()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from restoralib.blocks import AttentionBlock, pixel_attention
+from restoralib.blocks import AttentionBlock, one_head_attention, pixel_attention
 
 
 def by_heads(x, heads, new_order):
@@ -47,3 +47,14 @@ def test_norms_have_float32_statistics():
 def test_heads_that_do_not_divide_the_channels_are_refused(heads):
     with pytest.raises(ValueError, match=f"{heads} heads do not divide 32 channels"):
         AttentionBlock(32, heads)
+
+
+@pytest.mark.parametrize("convolutions", [False, True])
+def test_one_head_of_separate_projections_is_its_formula(convolutions):
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(8, 8, 1) if convolutions else nn.Linear(8, 8) for _ in range(4)]
+    norm, x = nn.GroupNorm(4, 8).double(), torch.randn(2, 8, 3, 5, dtype=torch.float64)
+    tokens = norm(x).flatten(2).mT
+    q, k, v, out = (lambda t, layer=layer.double(): t @ layer.weight.flatten(1).T + layer.bias for layer in layers)
+    attended = (q(tokens) @ k(tokens).mT / 8**0.5).softmax(-1) @ v(tokens)
+    torch.testing.assert_close(one_head_attention(x, norm, *layers), x + out(attended).mT.view_as(x))

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from restoralib.blocks import HalvingDownsample, NearestUpsample
+from restoralib.blocks import CornerDownsample, HalvingDownsample, NearestUpsample
 
 
 def test_doubling_repeats_every_pixel():
@@ -28,3 +29,9 @@ def test_halving_takes_means_or_every_second_pixel():
 def test_channels_change_by_a_convolution_alone(block):
     with pytest.raises(ValueError, match="without a convolution out_channels should be 8, got 4; set use_conv"):
         block(8, 4, use_conv=False)
+
+
+def test_corner_downsampling_looks_right_and_down():
+    layer, x = CornerDownsample(3).double(), torch.randn(1, 3, 4, 6, dtype=torch.float64)
+    expected = F.conv2d(F.pad(x, (0, 1, 0, 1)), layer.conv.weight, layer.conv.bias, stride=2)
+    torch.testing.assert_close(layer(x), expected)

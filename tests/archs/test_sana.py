@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from restoralib import load_model
 from restoralib.archs import find_architecture
@@ -59,6 +60,14 @@ def test_the_larger_releases_have_a_table_of_positions():
     assert {name for name, scale in scales.items() if scale} == {"sana_1600m_2k", "sana_1600m_4k"}
     net = skeleton(SanaTransformer, VARIANTS["sana_1600m_4k"].config)
     assert net.patch_embed.base == 128 and net.patch_embed.interpolation_scale == 2.0
+
+
+def test_multiply_adds_are_those_measured_on_the_reference():
+    net = skeleton(SanaTransformer, VARIANTS["sana_1600m_1024"].config)
+    x, text, time = (torch.empty(shape, device="meta") for shape in ((1, 32, 32, 32), (1, 300, 2304), (1,)))
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        net(x, text, time)
+    assert counted.get_total_flops() / 2e12 == pytest.approx(1.483, abs=5e-4)
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def test_without_a_seed_the_callers_generator_decides():
 def test_the_task_and_the_methods_have_names():
     assert find_model("zero_shot_denoise") == find_model("zs_n2n") == ZeroShotN2N()
     assert find_model("deep_image_prior") == DeepImagePrior()
-    with pytest.raises(ValueError, match="did you mean .*zero_shot_denoise"):
+    with pytest.raises(ValueError, match=r"did you mean .*zero_shot_denoise"):
         find_model("zero_shot_denoising")
 
 

@@ -23,6 +23,9 @@ RECIPES: Mapping[str, str] = {
     "super_resolution": "the bundled super-resolution: FSRCNN on the luma",
     "diffusion": "a prior that removes noise of any known level: a small ConditionalNAFNet",
     "guided": "a small NAFNet that is told the degradation by name",
+    "latent": "a small autoencoder of photographs, and a flow that denoises its latents",
+    "sana": "the SANA-Denoiser out of published weights, by low-rank differences or whole",
+    "classifier": "the classifier that tells which degradations a photograph shows",
 }
 """The recipes by name: the modules of this package that have a `main`, and what they train."""
 

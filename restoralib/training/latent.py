@@ -278,7 +278,7 @@ def _train_denoiser(options: argparse.Namespace) -> None:
                 figures.append(psnr(restored, clean).item())
         return sum(figures) / len(figures)
 
-    schedule = Schedule(options.steps, options.rate, decay=0.6, betas=(0.9, 0.99))
+    schedule = Schedule(options.steps, options.rate, betas=(0.9, 0.99))
     average = train_recipe(net, loss, schedule, options, validate)
     export_weights(average, options.out, arch="sana", config=config, half=True)
 

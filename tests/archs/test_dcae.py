@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
+from exported import assert_one_graph_serves
 from halo import measured_halo
 from torch import nn
 
@@ -145,6 +146,11 @@ def test_forward_is_there_and_back():
 def test_halo_is_exact_without_attention(depths, down, up):
     net = DCAE(**config(depths=depths, downsample_block_type=down, upsample_block_type=up, widths=(4, 4, 4)))
     assert net.spec.global_ops == () and measured_halo(net) == net.spec.halo
+
+
+@pytest.mark.slow
+def test_one_exported_graph_serves_all_sizes_on_the_grid():
+    assert_one_graph_serves(DCAE(**ATTENDING).eval(), 4, (12, 20), (8, 40), (44, 16))
 
 
 def test_with_attention_every_pixel_sees_the_image():

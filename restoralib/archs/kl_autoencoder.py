@@ -391,7 +391,7 @@ _KEY = re.compile(
 
 
 def infer_config(state_dict: StateDict) -> Inferred | None:
-    """All but what a diffusion does to latents, which follows Stable Diffusion, and the groups, 32 where they divide."""
+    """All but the scale of latents, for which Stable Diffusion's is assumed, and the groups, 32 where they divide."""
     state_dict = rename_keys(state_dict)
     if not state_dict or not all(_KEY.fullmatch(key) for key in state_dict):
         return None
@@ -417,11 +417,14 @@ def infer_config(state_dict: StateDict) -> Inferred | None:
         "layers_per_block": _count(state_dict, r"encoder\.down_blocks\.0\.resnets\.(\d+)\."),
         "latent_channels": latent_channels,
         "norm_num_groups": groups,
+        "scaling_factor": 0.18215,
         "use_quant_conv": "quant_conv.weight" in state_dict,
         "use_post_quant_conv": "post_quant_conv.weight" in state_dict,
         "mid_block_add_attention": "encoder.mid_block.attentions.0.to_q.weight" in state_dict,
     }
-    assumed = {} if groups == 32 else {"norm_num_groups": "the most that divide all widths, 32 or fewer"}
+    assumed = {"scaling_factor": "Stable Diffusion's, while SDXL's layers, which are the same, have 0.13025"}
+    if groups != 32:
+        assumed["norm_num_groups"] = "the most that divide all widths, 32 or fewer"
     return Inferred(KLAutoencoder, config, assumed)
 
 

@@ -152,7 +152,7 @@ def test_without_weight_the_decoder_is_the_plain_autoencoder(tmp_path):
     net, image = made(StableSRAutoencoder, AUTOENCODER), normal(1, 3, 16, 24).clamp(-1, 1)
     plain = {key: value for key, value in net.state_dict().items() if "fusion_layer" not in key}
     torch.save(plain, tmp_path / "vae.ckpt")
-    kl = load_model(tmp_path / "vae.ckpt").double()
+    kl = load_model(tmp_path / "vae.ckpt", scaling_factor=0.18215).double()
     assert type(kl) is KLAutoencoder
     net.float().double()
     latent = net.encode(image)
@@ -254,7 +254,7 @@ def test_a_released_file_loads_part_by_part(tmp_path):
     latent, context = normal(1, 4, 8, 8), normal(1, 3, 6)
     ours = load_model(path, prefix="model.diffusion_model", num_head_channels=16).double()
     guide = load_model(path, prefix="structcond_stage_model", num_heads=2).double()
-    first = load_model(path, prefix="first_stage_model").double()
+    first = load_model(path, prefix="first_stage_model", scaling_factor=0.18215).double()
     maps = encoder.float().double()(latent, 9.0)
     for mine, theirs in zip(guide(latent, 9.0), maps, strict=True):
         torch.testing.assert_close(mine, theirs)

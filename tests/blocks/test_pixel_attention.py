@@ -52,9 +52,9 @@ def test_heads_that_do_not_divide_the_channels_are_refused(heads):
 @pytest.mark.parametrize("convolutions", [False, True])
 def test_one_head_of_separate_projections_is_its_formula(convolutions):
     torch.manual_seed(0)
-    layers = [nn.Conv2d(8, 8, 1) if convolutions else nn.Linear(8, 8) for _ in range(4)]
+    layers = [(nn.Conv2d(8, 8, 1) if convolutions else nn.Linear(8, 8)).double() for _ in range(4)]
     norm, x = nn.GroupNorm(4, 8).double(), torch.randn(2, 8, 3, 5, dtype=torch.float64)
     tokens = norm(x).flatten(2).mT
-    q, k, v, out = (lambda t, layer=layer.double(): t @ layer.weight.flatten(1).T + layer.bias for layer in layers)
+    q, k, v, out = (lambda t, layer=layer: t @ layer.weight.flatten(1).T + layer.bias for layer in layers)
     attended = (q(tokens) @ k(tokens).mT / 8**0.5).softmax(-1) @ v(tokens)
     torch.testing.assert_close(one_head_attention(x, norm, *layers), x + out(attended).mT.view_as(x))

@@ -42,15 +42,24 @@ ORDER = ("dehaze", "derain", "deblur", "defocus", "low_light", "demoire", "denoi
 """The degradations in the order in which they befall a photograph."""
 
 _SIBLINGS = ({"denoise", "denoise_real"}, {"deblur", "defocus"})
+_HARD = ("deblur", "defocus", "dehaze", "demoire")
 _GROUP = 2  # patches with the same degradation, which is cheaper than one each
 _WIDE = 208  # side of a region that is spoilt as a whole and then cut
 _MARGIN = 16  # a patch is cut at any place of the blocks of 8x8
 
 
-def draw_tasks(count: int, generator: torch.Generator) -> tuple[str, ...]:
-    """Draw degradations that may come together, in the order in which they befall a photograph."""
+def draw_tasks(count: int, generator: torch.Generator, hard: float = 1.0) -> tuple[str, ...]:
+    """Draw degradations that may come together, in the order in which they befall a photograph.
+
+    Args:
+        count: how many.
+        generator: source of all randomness.
+        hard: how many times as likely as the others those are that are hardest to tell.
+    """
+    chances = torch.tensor([hard if name in _HARD else 1.0 for name in DEGRADATIONS])
     while True:
-        drawn = {DEGRADATIONS[i] for i in torch.randperm(len(DEGRADATIONS), generator=generator)[:count].tolist()}
+        places = torch.multinomial(chances, max(count, 1), generator=generator)[:count]
+        drawn = {DEGRADATIONS[place] for place in places.tolist()}
         if not any(siblings <= drawn for siblings in _SIBLINGS):
             return tuple(task for task in ORDER if task in drawn)
 
@@ -67,7 +76,9 @@ def labels(tasks: Iterable[str]) -> Tensor:
     return torch.tensor([float(name in set(tasks)) for name in DEGRADATIONS])
 
 
-def draw_batch(images: Sequence[Tensor], patch: int, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw_batch(
+    images: Sequence[Tensor], patch: int, count: int, generator: torch.Generator, hard: float = 1.0
+) -> tuple[Tensor, Tensor]:
     """Spoilt patches (count, 3, patch, patch) and their labels (count, 9).
 
     Args:
@@ -75,6 +86,7 @@ def draw_batch(images: Sequence[Tensor], patch: int, count: int, generator: torc
         patch: side of a patch.
         count: patches, an even number: two each have the same degradations.
         generator: source of all randomness.
+        hard: as in `draw_tasks`.
     """
     patches, targets = [], []
     large = [image for image in images if min(image.shape[1:]) >= _WIDE]
@@ -85,7 +97,7 @@ def draw_batch(images: Sequence[Tensor], patch: int, count: int, generator: torc
         if random_integer(20, generator) == 0:
             clean = clean.mean(1, keepdim=True).expand(-1, 3, -1, -1)
         many = int(torch.multinomial(torch.tensor([0.15, 0.45, 0.4]), 1, generator=generator))
-        tasks = draw_tasks(many, generator)
+        tasks = draw_tasks(many, generator, hard)
         spoilt = spoil(clean, tasks, generator)
         if "jpeg" not in tasks and random_integer(4, generator) == 0:
             spoilt = JPEG(90 + random_integer(10, generator))(spoilt)
@@ -148,6 +160,9 @@ def judge(net: nn.Module, examples: Iterable[tuple[Tensor, tuple[str, ...]]]) ->
 def main(arguments: list[str] | None = None) -> None:
     """Run the recipe with command-line arguments."""
     parser = recipe_parser(__doc__, steps=1_300, batch=32, patch=96)
+    parser.add_argument("--init", type=Path, help="weights to begin from")
+    parser.add_argument("--rate", type=float, default=3e-3, help="learning rate")
+    parser.add_argument("--hard", type=float, default=1.0, help="how many times as often the hardest degradations come")
     parser.add_argument("--measure", nargs="*", type=Path, default=[], help="folders of other photographs, to measure on")
     parser.add_argument(
         "--figures", type=Path, help="file for what was measured (.json), which restoralib.training.bundle reads"
@@ -212,8 +227,11 @@ def _train(options: Any) -> None:
     config = dict(VARIANTS["degradation_classifier"].config)
     net = DegradationClassifier(**config).to(device).to(memory_format=torch.channels_last)
 
+    if options.init:
+        net.load_state_dict(load_model(options.init).state_dict())
+
     def loss(net: nn.Module, generator: torch.Generator) -> Tensor:
-        patches, targets = draw_batch(images, options.patch, options.batch, generator)
+        patches, targets = draw_batch(images, options.patch, options.batch, generator, options.hard)
         logits = net(patches.to(device, memory_format=torch.channels_last))
         return F.binary_cross_entropy_with_logits(logits, targets.to(device))
 
@@ -227,7 +245,7 @@ def _train(options: Any) -> None:
         logits, targets = judge(net, examples)
         return f1_scores(logits, targets).mean().item()
 
-    schedule = Schedule(options.steps, rate=3e-3, warmup=50, decay=0.6, betas=(0.9, 0.99), weight_decay=1e-4, ema=0.99)
+    schedule = Schedule(options.steps, rate=options.rate, warmup=50, decay=0.6, betas=(0.9, 0.99), weight_decay=1e-4, ema=0.99)
     average = train_recipe(net, loss, schedule, options, validate)
     logits, targets = judge(average, examples)
     with torch.no_grad():

@@ -11,7 +11,7 @@ from PIL import Image
 from restoralib import restore
 from restoralib.metrics import psnr
 from restoralib.ops import resize, rgb_to_y
-from restoralib.zoo import TASKS, list_models, model_info
+from restoralib.zoo import TASKS, list_models, load_bundled, model_info
 
 WEIGHTS = Path(__file__).parents[1] / "restoralib" / "weights"
 MANIFEST = json.loads((WEIGHTS / "manifest.json").read_text(encoding="utf-8"))
@@ -30,6 +30,22 @@ def test_the_denoiser_gains_decibels_on_photographs_it_never_saw(name, sigma, ga
     noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)) * sigma / 255
     noisy = ((clean + noise).clamp(0, 1) * 255).round() / 255
     assert psnr(restore(noisy, "denoise"), clean) > psnr(noisy, clean) + gain
+
+
+@pytest.mark.parametrize(("sigma", "gain"), [(25, 1.0), (50, 2.0)])
+def test_the_latent_denoiser_gains_decibels_over_its_autoencoder(sigma, gain):
+    clean, model = photograph("coffee.png")[..., 60:188, 80:240], load_bundled("latent_denoise")
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)) * sigma / 255
+    noisy = ((clean + noise).clamp(0, 1) * 255).round() / 255
+    with torch.inference_mode():
+        alone, ceiling = (psnr(model.reconstruct(image).clamp(0, 1), clean).item() for image in (noisy, clean))
+    one, four = (psnr(restore(noisy, "latent_denoise", seed=0, steps=steps, tile=96), clean).item() for steps in (1, 4))
+    assert one > alone + gain and four > alone + gain and ceiling > 31
+
+
+def test_the_latent_autoencoder_alone_is_refused():
+    with pytest.raises(ValueError, match="DCAE restores no image by itself"):
+        restore(torch.rand(3, 16, 16), "latent_autoencoder")
 
 
 @pytest.mark.parametrize("name", ["chelsea.png", "coffee.png"])

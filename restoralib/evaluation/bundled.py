@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 
 from restoralib.evaluation.run import evaluate
+from restoralib.latent.restorer import LatentRestorer
+from restoralib.restoration import restore
 from restoralib.restoration.models import Model
+from restoralib.zoo import load_bundled
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,31 @@ def cbm3d(sigma: float) -> Callable[[Tensor], Tensor]:
     return denoise
 
 
+def latent_methods(tile: int = 192) -> dict[str, Model]:
+    """The bundled denoiser of latents, with temporal tiling, and what it is compared with.
+
+    Args:
+        tile: side of a tile in pixels.
+    """
+    latent = load_bundled("latent_denoise")
+    assert isinstance(latent, LatentRestorer)
+
+    def restored(steps: int) -> Callable[[Tensor], Tensor]:
+        return lambda noisy: restore(noisy, latent, steps=steps, seed=0, tile=tile)
+
+    return {
+        "noisy": "noisy",
+        "its autoencoder alone": latent.reconstruct,
+        "4 steps": restored(4),
+        "SanaTransformer (bundled)": restored(1),
+    }
+
+
 def evaluate_bundled(folder: Path, *, bm3d: bool = False, sigmas: Sequence[float] = (15, 25, 50)) -> list[Figures]:
-    """Measure the bundled super-resolution networks on Set5 and Set14 and the denoiser on CBSD68.
+    """Measure the bundled super-resolution networks on Set5 and Set14 and the denoisers on CBSD68.
 
     Super-resolution by the classic protocol; denoising of noise that is clipped and rounded to 8 bits, in RGB.
+    Beside the denoiser of latents stands what its autoencoder alone makes of the noisy image, and of the clean one.
 
     Args:
         folder: holds Set5/HR, Set14/HR and CBSD68; what is missing is left out.
@@ -76,6 +100,9 @@ def evaluate_bundled(folder: Path, *, bm3d: bool = False, sigmas: Sequence[float
             if bm3d:
                 methods["CBM3D"] = cbm3d(sigma)
             rows += _rows(methods, folder / "CBSD68", "CBSD68", f"rgb sigma {sigma:g} 8-bit", noise=sigma)
+            rows += _rows(latent_methods(), folder / "CBSD68", "CBSD68", f"rgb sigma {sigma:g} 8-bit latent", noise=sigma)
+        ceiling: dict[str, Model] = {"DCAE (bundled)": latent_methods()["its autoencoder alone"]}
+        rows += _rows(ceiling, folder / "CBSD68", "CBSD68", "rgb clean", noise=0)
     if not rows:
         raise FileNotFoundError(f"{folder} holds none of Set5/HR, Set14/HR and CBSD68")
     return rows

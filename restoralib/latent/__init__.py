@@ -15,6 +15,7 @@ from restoralib.latent.lora import LoRALinear, add_lora, merge_lora
 from restoralib.latent.objectives import draw_levels, paired_flow_loss
 from restoralib.latent.overlap import GlobalGuide, overlap_denoiser, reduced_noise, sample_apart, whole_denoiser
 from restoralib.latent.prompts import PromptTable, encode_text
+from restoralib.latent.restorer import LatentRestorer, degradation_text
 from restoralib.latent.schedules import flow_dpm_schedule, flow_euler_schedule
 from restoralib.latent.stablesr import (
     StableSRParts,
@@ -40,6 +41,7 @@ __all__ = [
     "DCAE",
     "GlobalGuide",
     "KLAutoencoder",
+    "LatentRestorer",
     "LoRALinear",
     "PromptTable",
     "SanaDenoiser",
@@ -56,6 +58,7 @@ __all__ = [
     "aggregate_tiles",
     "block_causal",
     "block_causal_linear_attention",
+    "degradation_text",
     "draw_levels",
     "encode_text",
     "exact_denoiser",

@@ -564,9 +564,14 @@ def test_the_bundled_weights_are_measured_as_the_manifest_tells(tmp_path):
     for dataset in ("Set5/HR", "CBSD68"):
         save(picture(3, 48, 48), tmp_path / dataset / "a.png")
     rows = evaluation.evaluate_bundled(tmp_path, sigmas=[25])
-    assert {row.protocol for row in rows} == {"luma-classic x2", "luma-classic x3", "luma-classic x4", "rgb sigma 25 8-bit"}
-    assert [row.method for row in rows[-2:]] == ["noisy", "NAFNet (bundled)"] and rows[-1].dataset == "CBSD68 (1)"
-    assert rows[-1].psnr > rows[-2].psnr + 0.5
+    kinds = {"luma-classic x2", "luma-classic x3", "luma-classic x4"}
+    assert {row.protocol for row in rows} == kinds | {"rgb sigma 25 8-bit", "rgb sigma 25 8-bit latent", "rgb clean"}
+    noisy, restored = (row for row in rows if row.protocol == "rgb sigma 25 8-bit")
+    assert (noisy.method, restored.method, restored.dataset) == ("noisy", "NAFNet (bundled)", "CBSD68 (1)")
+    assert restored.psnr > noisy.psnr + 0.5
+    latent = {row.method: row.psnr for row in rows if row.protocol.endswith("latent")}
+    assert latent["SanaTransformer (bundled)"] > latent["its autoencoder alone"] + 0.5
+    assert rows[-1].method == "DCAE (bundled)"
     with pytest.raises(FileNotFoundError, match="holds none of"):
         evaluation.evaluate_bundled(tmp_path / "CBSD68")
 

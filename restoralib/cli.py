@@ -764,6 +764,8 @@ def train(
             return run(["--help"])
         if data is None:
             raise ValueError("name the folder of photographs by --data")
+        told = logging.getLogger("restoralib.training")
+        told.setLevel(logging.INFO)  # a line for every checkpoint
         run(recipe_arguments(data, output or Path(f"{recipe}.safetensors"), settings or ()))
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError, OutOfMemory) as error:
         raise stop(error) from error

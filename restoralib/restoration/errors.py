@@ -7,7 +7,7 @@ _WORDS = ("can't allocate memory", "not enough memory", "MPS backend out of memo
 
 
 class OutOfMemory(RuntimeError):
-    """Not even the smallest tile fits into memory; the message names it and a next step."""
+    """Not even the smallest tile, or a batch of a training, fits into memory; the message names it and a next step."""
 
 
 class Cancelled(RuntimeError):

@@ -37,7 +37,7 @@ TINY_DIFFIR = (
     "--config n_encoder_res=1 dim=8 num_blocks=[1,1,1,1] num_refinement_blocks=1 heads=[1,1,1,1] ffn_expansion_factor=1"
 )
 TINY_ADM = "--config model_channels=32 num_res_blocks=1 channel_mult=[1,1] attention_resolutions=[] num_head_channels=16"
-TINY_UNET = "--config nf=8 depth=2"
+TINY_NAFNET = "--config width=8 middle_blk_num=1 enc_blk_nums=[1] dec_blk_nums=[1]"
 RUNS = {
     "supervised": (
         supervised,
@@ -74,9 +74,9 @@ RUNS = {
         "--config inner_channel=32 channel_mults=[1,1] attn_res=[] res_blocks=1 num_head_channels=16 --steps 60 --batch 4 "
         "--patch 16 --every 60",
     ),
-    "irsde": (irsde, f"{TINY_UNET} --degrade denoise:40 --steps 60 --patch 16 --every 60"),
+    "irsde": (irsde, f"--arch refusion {TINY_NAFNET} --degrade denoise:40 --steps 60 --patch 16 --every 60"),
     "i2sb": (bridges, f"{TINY_ADM} --degrade denoise:40 --steps 60 --batch 4 --patch 16 --every 60"),
-    "goub": (bridges, f"--bridge goub {TINY_UNET} --degrade denoise:40 --steps 60 --patch 16 --every 60"),
+    "goub": (bridges, f"--bridge goub --arch refusion {TINY_NAFNET} --degrade denoise:40 --steps 60 --patch 16 --every 60"),
 }
 RATES = {"diffir": 1e-3, "irsde": 6e-3, "goub": 6e-3}  # 3e-3 for the others
 GAINS = {"irsde": 0.2, "goub": 0.2}  # they begin with little noise left to remove

@@ -102,7 +102,7 @@ def main():
     parser.add_argument("--overlap", type=int, default=32)
     parser.add_argument("--sigma", type=float, default=25)
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--side", type=int, default=320)
+    parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--photographs", type=int, default=6)
     options = parser.parse_args()
     torch.set_num_threads(1)

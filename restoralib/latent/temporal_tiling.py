@@ -430,7 +430,7 @@ class _Evaluation:
         patch = patch_of(net)
         if x.ndim != 4 or tuple(x.shape[-2:]) != tiles.size:
             raise ValueError(f"the tiles are those of a latent of {tiles.size[0]}x{tiles.size[1]}, got {tuple(x.shape)}")
-        if condition is not None and condition.shape[2:] != x.shape[2:]:
+        if condition is not None and (condition.shape[2:] != x.shape[2:] or len(condition) not in (1, len(x))):
             raise ValueError(f"the condition should be of the latent's size {tuple(x.shape)}, got {tuple(condition.shape)}")
         self.net = net
         self.x = x

@@ -483,6 +483,8 @@ def test_images_of_any_size_have_a_plan():
         (lambda: block_causal_linear_attention(X, X, X, [3, 4]), "blocks of one token or more, 9 in all, got"),
         (lambda: block_causal(NET, X, TIME, TEXT, plan_latent(8, 8, 4)), "a latent of 8x8, got"),
         (lambda: block_causal(NET, X, TIME, TEXT, UNEVEN, condition=X[..., 1:]), "of the latent's size"),
+        (lambda: block_causal(NET, X, TIME, TEXT, UNEVEN, condition=normal(3, 4, *SIZE)), "of the latent's size"),
+        (lambda: block_causal(NET, X[:, :3], TIME, TEXT, UNEVEN), r"latents should be \(b, 4, h, w\), got \(2, 3, 2, 5\)"),
         (lambda: two_pass(NET, X, TIME, TEXT, UNEVEN, halo=-1), "halo should be None or at least 0, got -1"),
         (lambda: temporal_denoiser(NET, TEXT, 4, 4)(X, torch.tensor(0.5)), "enlarge the tile"),
     ],

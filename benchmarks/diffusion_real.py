@@ -51,6 +51,7 @@ from restoralib.diffusion import (
     karras,
     level_denoiser,
     level_steps,
+    renoised,
     sample,
 )
 from restoralib.metrics import psnr, ssim
@@ -68,19 +69,19 @@ SETTINGS: dict[str, Settings] = {
         "ddrm": [{"eta": 1.0}],
         "ddnm": [{"eta": 1.0}],
         "diffpir": [{"lam": 1.0, "zeta": 1.0}],
-        "pigdm": [{"eta": 1.0}],
+        "pigdm": [{"eta": 1.0}, {"renoise": True}],
     },
     "inpaint": {
         "ddrm": [{"eta": 1.0}],
         "ddnm": [{"eta": 1.0}, {"eta": 1.0, "closer": 0.25}, {"eta": 1.0, "closer": 0.25, "samples": 4}],
         "diffpir": [{"lam": 1.0, "zeta": 1.0}],
-        "pigdm": [{"eta": 1.0}],
+        "pigdm": [{"eta": 1.0}, {"renoise": True}],
     },
     "deblur": {
         "ddrm": [{"eta": 0.85}],
         "ddnm_plus": [{"eta": 1.0}],
         "diffpir": [{"lam": 1.0, "zeta": 1.0}],
-        "pigdm": [{"eta": 1.0}],
+        "pigdm": [{"eta": 1.0}, {"renoise": True}],
     },
 }
 BUNDLED: dict[str, Settings] = {"deblur": {"diffpir": [{"lam": 1.0, "zeta": 1.0, "closer": 2 * BLIND}]}}
@@ -199,8 +200,8 @@ def restore(
         middle = operator.prox(torch.zeros(len(y), *operator.in_shape), measurement.y, max(sigma, 1e-3) ** 2)
     guidance = None
     if method == "pigdm":
+        step = renoised(process) if settings.pop("renoise", False) else ddim(process, **settings)
         guidance = PiGDM(measurement, process, **settings)
-        step = ddim(process, **settings)
     else:
         step = {"ddrm": ddrm, "ddnm": ddnm, "ddnm_plus": ddnm_plus, "diffpir": diffpir}[method](
             process, measurement, **settings
@@ -240,7 +241,8 @@ def run(
                 began, figures = time.process_time(), []
                 for seed, (operator, y, sigma) in enumerate(cases):
                     generator = torch.Generator().manual_seed(1000 + seed)
-                    starts = [None] * len(y) if near[seed] is None else near[seed].split(options.batch)
+                    whole = near[seed]
+                    starts = [None] * len(y) if whole is None else list(whole.split(options.batch))
                     restored = [
                         restore(denoise, process, operator, part, sigma, method, steps, generator, start, **keywords)
                         for part, start in zip(y.split(options.batch), starts, strict=False)

@@ -332,10 +332,16 @@ def check_options(model: Callable[..., Any], device: str, tile: str | int | tupl
 
 def check_diffusion(model: Callable[..., Any], options: Mapping[str, Any]) -> None:
     """Raise ValueError where the options of a diffusion do not fit the model."""
+    from restoralib.latent.restorer import LatentRestorer
     from restoralib.restoration.diffusion import diffusion_restorer
+    from restoralib.restoration.latent import refuse_for_latent
 
-    names = ("sampler", "steps", "guidance", "operator", "sigma", "scale")
-    diffusion_restorer(model, **{name: options[name] for name in names})
+    asked = {name: options[name] for name in ("sampler", "steps", "guidance", "operator", "sigma", "scale")}
+    if isinstance(model, LatentRestorer):
+        model.times(asked.pop("steps"))
+        refuse_for_latent(**asked)
+    else:
+        diffusion_restorer(model, **asked)
 
 
 def check_wish(model: Any, prompt: str | None, models: Sequence[str] | None) -> Any:

@@ -61,6 +61,7 @@ class LatentRestorer(nn.Module):
             averaged at every step; "exact", all see all; None, in one piece.
         tile: side of a tile in pixels, a multiple of a token's.
         overlap: pixels that neighbours share.
+        least: smaller sides are extended to this before, for networks that were trained on larger images.
 
     Shapes: see `forward`.
 
@@ -85,6 +86,7 @@ class LatentRestorer(nn.Module):
         tiling: Tiling | None = "temporal",
         tile: int = 1024,
         overlap: int = 128,
+        least: int = 0,
     ) -> None:
         super().__init__()
         if tiling is not None and tiling not in TILINGS:
@@ -97,6 +99,7 @@ class LatentRestorer(nn.Module):
         self.tiling = tiling
         self.tile = tile
         self.overlap = overlap
+        self.least = least
         self.token = self.autoencoder.factor * patch_of(denoiser)
         channels = self.autoencoder.channels
         needs: NetSpec = self.denoiser.spec
@@ -178,8 +181,14 @@ class LatentRestorer(nn.Module):
 
     def latent_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the latent of an image, and so of the noise."""
-        rows, columns = (-(-side // self.token) * self.token // self.autoencoder.factor for side in (height, width))
-        return rows, columns
+        down, across = self._multiples(height, width)
+        factor = self.autoencoder.factor
+        return -(-height // down) * down // factor, -(-width // across) * across // factor
+
+    def _multiples(self, height: int, width: int) -> tuple[int, int]:
+        """Of what the sides become multiples."""
+        smallest = -(-max(self.least, self.token) // self.token) * self.token
+        return tuple(smallest if side < smallest else self.token for side in (height, width))  # type: ignore[return-value]
 
     def calls(self, steps: int | None = None) -> int:
         """How often `progress` is called."""
@@ -199,7 +208,7 @@ class LatentRestorer(nn.Module):
         return (sides[0] // factor, sides[1] // factor), overlap // factor
 
     def _encode(self, image: Tensor, sides: tuple[int, int], shared: int) -> Tensor:
-        padded = pad_to_multiple(image, self.token)
+        padded = pad_to_multiple(image, self._multiples(*image.shape[-2:]))
         return tiled_encode(self.autoencoder, 2 * padded - 1, tile=sides, overlap=shared)
 
     def _decode(self, latents: Tensor, sides: tuple[int, int], shared: int) -> Tensor:

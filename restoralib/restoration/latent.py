@@ -98,7 +98,8 @@ class Latent:
         channels: int = self.restorer.autoencoder.channels
         height, width = images[0].shape[-2:]
         # A tile that holds the image ends with its last token, any other is a whole number of tokens.
-        whole = (-(-height // token) * token, -(-width // token) * token)
+        rows, columns = self.restorer.latent_size(height, width)
+        whole = (rows * self.restorer.autoencoder.factor, columns * self.restorer.autoencoder.factor)
         tile = tuple(
             all_ if asked >= all_ else max(token, asked // token * token) for asked, all_ in zip(side, whole, strict=True)
         )
@@ -112,7 +113,6 @@ class Latent:
         )
         samples = sum(len(image) for image in images)
         progress.begin(samples * self.calls)
-        rows, columns = self.restorer.latent_size(height, width)
 
         def sampled(degraded: Tensor, number: int) -> Tensor:
             noise = torch.randn(1, channels, rows, columns, generator=torch.Generator().manual_seed(seed + number))

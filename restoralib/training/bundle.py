@@ -34,7 +34,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
         "tasks": ["denoise"],
         "scale": 1,
         "recipe": "restoralib.training.latent --stage denoiser",
-        "latent": {"autoencoder": "latent_autoencoder", "degradation": "denoise", "steps": 1},
+        "latent": {"autoencoder": "latent_autoencoder", "degradation": "denoise", "steps": 1, "least": 128},
     },
     "nafnet_denoise": {"tasks": ["denoise"], "scale": 1, "recipe": "restoralib.training.denoise"},
 }

@@ -193,7 +193,7 @@ def load_bundled(name: str) -> nn.Module:
     if not (latent := BUNDLED[name].latent):
         return net
     autoencoder, text = load_bundled(latent["autoencoder"]), degradation_text(latent["degradation"])
-    return LatentRestorer(autoencoder, net, text, steps=latent["steps"]).eval()
+    return LatentRestorer(autoencoder, net, text, steps=latent["steps"], least=latent["least"]).eval()
 
 
 BUNDLED = read_manifest(Path(__file__).parents[1] / "weights")

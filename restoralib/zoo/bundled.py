@@ -22,7 +22,7 @@ class Bundled:
         file: the weights.
         sha256: of the file's bytes.
         latent: what a denoiser of latents restores images with: "autoencoder", the name of the bundled one whose latents it
-            knows; "degradation", its text; "steps". Empty for others.
+            knows; "degradation", its text; "steps" and "least". Empty for others.
     """
 
     variant: Variant

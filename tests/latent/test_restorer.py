@@ -72,6 +72,15 @@ def test_patches_of_several_latents():
         assert net(torch.rand(1, 3, 33, 40), noise=seeded()).shape == (1, 3, 33, 40)
 
 
+def test_small_images_are_extended():
+    net, image = restorer(least=30), torch.rand(1, 3, 9, 70, generator=seeded())
+    assert net.latent_size(9, 70) == (8, 18)
+    larger = torch.cat((image, image[:, :, -1:].expand(-1, -1, 23, -1)), 2)
+    with torch.inference_mode():
+        assert torch.allclose(net(image, noise=seeded()), net(larger, noise=seeded())[:, :, :9], atol=1e-6)
+    assert restore(image, net, seed=0, tile=None).shape == image.shape
+
+
 def test_a_step_is_that_of_the_flow():
     net, image = restorer(tiling=None, shift=1.0), torch.rand(1, 3, 16, 24, generator=seeded())
     noise = torch.randn(1, 4, 4, 6, generator=seeded())

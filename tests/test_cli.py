@@ -289,6 +289,15 @@ def prior(tmp_path) -> torch.nn.Module:
     return checkpoint(tmp_path / "prior.pth", GuidedUNet(32, 3, 32, 6, 1, (), channel_mult=(1, 2)))
 
 
+def test_a_latent_denoiser_takes_steps_and_seed(run, tmp_path):
+    write_picture(tmp_path / "a.png")
+    arguments = ("restore", "a.png", "-m", "latent_denoise", "--seed", 1, "--steps", 2)
+    assert run(*arguments, "-o", "b.png").exit_code == 0 and run(*arguments, "-o", "c.png").exit_code == 0
+    assert (tmp_path / "b.png").read_bytes() == (tmp_path / "c.png").read_bytes()
+    refused = run(*arguments, "--sampler", "ddim", "-o", "d.png")
+    assert refused.exit_code == 1 and "sampler: not for a LatentRestorer" in " ".join(refused.output.split())
+
+
 def test_an_unconditional_diffusion_is_guided_by_an_operator_and_its_noise(run, tmp_path, prior):
     source = write_picture(tmp_path / "a.png", size=(8, 6))
     arguments = ("restore", "a.png", "-m", "prior.pth", "--seed", 1, "--steps", 4, "--guidance", "ddrm", "--operator", "sr2")

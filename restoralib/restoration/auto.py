@@ -1,8 +1,8 @@
 """restore() without a model: from the image, or from words, to the tasks that fit, one after the other.
 
 What an image suffers from is told by the bundled `DegradationClassifier`, from the image itself or, where it is large, from
-nine pieces of it. What is found and has weights is undone; what has none is named in a warning, and an image in which nothing
-is found comes back as it was.
+nine pieces of it. What is surely there and has weights is undone; what has none is named in a warning, and an image in which
+nothing is found comes back as it was.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 _WHOLE = 512 * 512  # pixels of an image that is looked at as a whole
 _PIECE, _PIECES = 256, 3  # side of the pieces of a larger one, and how many along an axis
+
+_SURE = 0.9  # to leave a faint degradation costs less than to spoil a clean photograph
 
 UNDO_ORDER = (
     "jpeg",
@@ -104,10 +106,10 @@ class Auto:
         return chosen
 
     def _seen(self, image: Tensor, device: str | torch.device) -> dict[str, str]:
-        """Degradations that an image shows, with their probabilities in words."""
+        """Degradations that an image surely shows, with their probabilities in words."""
         chances = estimate(image, self.classifier, device=device)
         logger.info("auto: %s", ", ".join(f"{task} {chance:.2f}" for task, chance in chances.items()))
-        return {task: f"{chance:.0%}" for task, chance in chances.items() if chance > 0.5}
+        return {task: f"{chance:.0%}" for task, chance in chances.items() if chance > _SURE}
 
     def _with_models(self, found: Mapping[str, str], says: str) -> list[tuple[str, Any]]:
         """What of the tasks can be done, in order; the rest is named in a warning."""
@@ -140,7 +142,9 @@ def estimate(
     *,
     device: str | torch.device = "auto",
 ) -> dict[str, float]:
-    """How likely an image shows each of the nine degradations; above 0.5 they count as there.
+    """How likely an image shows each of the nine degradations; above 0.5 they are rather there than not.
+
+    `restore(…, "auto")` wants to be sure and goes by 0.9.
 
     The classifier knows the strengths of `restoralib.degradations.draw_task` (noise from sigma 5, JPEG up to quality 40 …) and
     looks at the image in its own resolution. Of an image of more than 512x512 pixels it sees nine pieces of 256x256, and the

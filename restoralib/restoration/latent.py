@@ -68,7 +68,10 @@ class Latent:
 
         Raises:
             OutOfMemory: not even small tiles fit.
+            ValueError: the tile is no size, or the overlap is negative or no smaller than a tile.
         """
+        if overlap is not None and overlap < 0:
+            raise ValueError(f"overlap should not be negative, got {overlap}")
         size = (images[0].shape[-2], images[0].shape[-1])
         side = choose_tile(size, tile, self.spec, self.network.device, 1)
         if seed is None:
@@ -101,7 +104,8 @@ class Latent:
         rows, columns = self.restorer.latent_size(height, width)
         whole = (rows * self.restorer.autoencoder.factor, columns * self.restorer.autoencoder.factor)
         tile = tuple(
-            all_ if asked >= all_ else max(token, asked // token * token) for asked, all_ in zip(side, whole, strict=True)
+            all_ if asked >= length else max(token, asked // token * token)
+            for asked, length, all_ in zip(side, (height, width), whole, strict=True)
         )
         shared = min(self.restorer.overlap, min(tile) // 4) if overlap is None else overlap
         self.network.model = partial(

@@ -192,6 +192,20 @@ def test_tiles_of_any_side_do_for_restore():
         restore(image, net, progress=lambda done, total, stage: done < 2)
 
 
+@pytest.mark.parametrize("size", [(61, 90), (9, 90)])  # neither ends with a token, and one is extended
+def test_a_tile_that_holds_the_image_cuts_nothing(size):
+    net, image = restorer(least=32, tiling="overlap", overlap=0), torch.rand(1, 3, *size, generator=seeded())
+    whole = restore(image, net, seed=0, tile=400)
+    for tile in (None, "auto", 90, size):
+        torch.testing.assert_close(restore(image, net, seed=0, tile=tile), whole, rtol=0, atol=0)
+    assert not torch.equal(restore(image, net, seed=0, tile=32), whole)
+
+
+def test_a_negative_overlap_is_refused():
+    with pytest.raises(ValueError, match="overlap should not be negative, got -5"):
+        restore(torch.rand(3, 8, 8), restorer(), overlap=-5)
+
+
 def test_half_precision_and_float64_run():
     net, image = restorer(), torch.rand(1, 3, 20, 28, generator=seeded())
     precise = restore(image, net, seed=0, dtype="float64")

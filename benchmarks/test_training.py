@@ -1,7 +1,6 @@
 """Steps per second of the training loop beside a loop that does nothing but train."""
 
 import itertools
-import statistics
 import time
 
 import pytest
@@ -11,12 +10,12 @@ from restoralib import create_model
 from restoralib.losses import l1_loss
 from restoralib.training.loop import Schedule, train
 
-STEPS, ROUNDS = 20, 5
+STEPS, ROUNDS = 10, 7
 CONFIG = {"width": 16, "middle_blk_num": 1, "enc_blk_nums": [1, 1], "dec_blk_nums": [1, 1]}
 
 
 def batch(generator, device):
-    clean = torch.rand(4, 3, 48, 48, generator=generator)
+    clean = torch.rand(4, 3, 32, 32, generator=generator)
     return (clean + 0.1 * torch.randn(clean.shape, generator=generator)).to(device), clean.to(device)
 
 
@@ -56,7 +55,7 @@ def test_the_loop_costs_little_beside_a_plain_one(tmp_path, device, record_prope
                 torch.cuda.synchronize()
             marks.append(time.perf_counter())
         seconds.append([after - before for before, after in itertools.pairwise(marks)])
-    bare, whole = (statistics.median(column) for column in zip(*seconds, strict=True))
+    bare, whole = (min(column) for column in zip(*seconds, strict=True))  # the least disturbed of each
     with capsys.disabled():
         print(f"\n{STEPS / whole:.1f} steps a second, {STEPS / bare:.1f} in a plain loop: {whole / bare:.2f} times the time")
     record_property("loop / plain", whole / bare)

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 _WHOLE = 512 * 512  # pixels of an image that is looked at as a whole
 _PIECE, _PIECES = 256, 3  # side of the pieces of a larger one, and how many along an axis
 
-_SURE = 0.9  # to leave a faint degradation costs less than to spoil a clean photograph
+_SURE = 0.95  # to leave a faint degradation costs less than to spoil a clean photograph
 
 UNDO_ORDER = (
     "jpeg",
@@ -144,7 +144,7 @@ def estimate(
 ) -> dict[str, float]:
     """How likely an image shows each of the nine degradations; above 0.5 they are rather there than not.
 
-    `restore(…, "auto")` wants to be sure and goes by 0.9.
+    `restore(…, "auto")` wants to be sure and goes by 0.95.
 
     The classifier knows the strengths of `restoralib.degradations.draw_task` (noise from sigma 5, JPEG up to quality 40 …) and
     looks at the image in its own resolution. Of an image of more than 512x512 pixels it sees nine pieces of 256x256, and the

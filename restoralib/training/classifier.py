@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -28,8 +29,10 @@ from restoralib.blocks.degradation_prompt import DEGRADATIONS
 from restoralib.checkpoints import load_model
 from restoralib.data.photographs import random_corner, random_integer, random_patches, read_photographs, split
 from restoralib.degradations import JPEG, GaussianNoise, draw_task
+from restoralib.degradations.degradation import uniform
 from restoralib.metrics.psnr import psnr
-from restoralib.ops.levels import round_to_levels
+from restoralib.ops.levels import nearest_levels, round_to_levels
+from restoralib.ops.resize import resize
 from restoralib.restoration.auto import Auto, tell
 from restoralib.restoration.door import restore
 from restoralib.training.export import export_weights
@@ -77,7 +80,13 @@ def labels(tasks: Iterable[str]) -> Tensor:
 
 
 def draw_batch(
-    images: Sequence[Tensor], patch: int, count: int, generator: torch.Generator, hard: float = 1.0
+    images: Sequence[Tensor],
+    patch: int,
+    count: int,
+    generator: torch.Generator,
+    hard: float = 1.0,
+    *,
+    soften: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Spoilt patches (count, 3, patch, patch) and their labels (count, 9).
 
@@ -87,13 +96,18 @@ def draw_batch(
         count: patches, an even number: two each have the same degradations.
         generator: source of all randomness.
         hard: as in `draw_tasks`.
+        soften: enlarge half of the clean patches by up to 1.8 before they are spoilt, for the photographs of the recipe are
+            reduced ones, sharper than a camera's.
     """
     patches, targets = [], []
     large = [image for image in images if min(image.shape[1:]) >= _WIDE]
     for _ in range(count // _GROUP):
         wide = bool(large) and patch <= _WIDE // 2 and random_integer(2, generator) == 0
         side, number = (_WIDE, 1) if wide else (patch + _MARGIN, _GROUP)
-        clean = random_patches(large if wide else images, side, number, generator).float() / 255
+        zoom = uniform(1.0, 1.8, generator) if soften and random_integer(2, generator) == 0 else 1.0
+        clean = random_patches(large if wide else images, math.ceil(side / zoom), number, generator).float() / 255
+        if zoom > 1:
+            clean = resize(clean, size=(side, side)).clamp(0, 1)
         if random_integer(20, generator) == 0:
             clean = clean.mean(1, keepdim=True).expand(-1, 3, -1, -1)
         many = int(torch.multinomial(torch.tensor([0.15, 0.45, 0.4]), 1, generator=generator))
@@ -109,6 +123,12 @@ def draw_batch(
             patches.append(source[:, top : top + patch, left : left + patch])
             targets.append(labels(tasks))
     return torch.stack(patches), torch.stack(targets)
+
+
+def enlarged(photograph: Tensor) -> Tensor:
+    """A photograph (3, h, w), uint8, half as large again, and so as soft as a camera's."""
+    height, width = (side * 3 // 2 for side in photograph.shape[1:])
+    return nearest_levels(resize(photograph[None].float() / 255, size=(height, width))[0]).to(torch.uint8)
 
 
 def judged(photographs: Iterable[Tensor], seed: int, *, pairs: int = 9) -> Iterator[tuple[Tensor, tuple[str, ...]]]:
@@ -163,6 +183,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--init", type=Path, help="weights to begin from")
     parser.add_argument("--rate", type=float, default=3e-3, help="learning rate")
     parser.add_argument("--hard", type=float, default=1.0, help="how many times as often the hardest degradations come")
+    parser.add_argument("--soften", action="store_true", help="make half of the clean patches as soft as a camera's")
     parser.add_argument("--measure", nargs="*", type=Path, default=[], help="folders of other photographs, to measure on")
     parser.add_argument(
         "--figures", type=Path, help="file for what was measured (.json), which restoralib.training.bundle reads"
@@ -231,11 +252,13 @@ def _train(options: Any) -> None:
         net.load_state_dict(load_model(options.init).state_dict())
 
     def loss(net: nn.Module, generator: torch.Generator) -> Tensor:
-        patches, targets = draw_batch(images, options.patch, options.batch, generator, options.hard)
+        patches, targets = draw_batch(images, options.patch, options.batch, generator, options.hard, soften=options.soften)
         logits = net(patches.to(device, memory_format=torch.channels_last))
         return F.binary_cross_entropy_with_logits(logits, targets.to(device))
 
     crops = [photograph[:, :192, :192] for photograph in held_out]
+    if options.soften:
+        crops += [enlarged(photograph[:, :128, :128]) for photograph in held_out]
     examples = list(judged(crops, options.seed + 1, pairs=5))
 
     def validate(net: nn.Module) -> float:

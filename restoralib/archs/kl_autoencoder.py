@@ -293,7 +293,8 @@ class KLAutoencoder(nn.Module):
         return self.moments(image).chunk(2, dim=1)[0]
 
     def decode(self, latent: Tensor) -> Tensor:
-        """The image in [-1, 1], not clamped, of a latent."""
+        """The image in [-1, 1], not clamped, of a latent (b, latent_channels, h, w)."""
+        check_latent(latent, self.channels)
         return self.decoder(self.post_quant_conv(latent))
 
     def forward(self, image: Tensor) -> Tensor:
@@ -321,6 +322,19 @@ def check_widths(widths: Sequence[int], groups: int) -> None:
     """
     if groups < 1 or any(width < 1 or width % groups for width in widths):
         raise ValueError(f"every level should be a multiple of {groups} channels wide, got {list(widths)}")
+
+
+def check_latent(latent: Tensor, channels: int) -> None:
+    """Refuse what is no latent of an autoencoder.
+
+    Raises:
+        ValueError: it has another shape than (b, channels, h, w).
+    """
+    if latent.ndim != 4 or latent.shape[1] != channels:
+        raise ValueError(
+            f"this autoencoder decodes latents (b, {channels}, h, w), got {tuple(latent.shape)}; it takes those of its own "
+            "encoder only"
+        )
 
 
 def check_sides(image: Tensor, factor: int) -> None:

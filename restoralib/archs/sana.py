@@ -161,6 +161,9 @@ class TextAttention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(width, dim), nn.Dropout(dropout))
 
     def forward(self, tokens: Tensor, context: Tensor, bias: Tensor | None = None) -> Tensor:
+        for name, count in (("texts", len(context)), ("masks", 1 if bias is None else len(bias))):
+            if count not in (1, len(tokens)):
+                raise ValueError(f"expected one text and mask, or one for each of {len(tokens)} latents, got {count} {name}")
         q = self._split(self.norm_q(self.to_q(tokens)))
         k, v = self._split(self.norm_k(self.to_k(context))), self._split(self.to_v(context))
         k, v = (each.expand(len(tokens), -1, -1, -1) for each in (k, v))

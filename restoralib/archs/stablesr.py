@@ -30,7 +30,7 @@ from restoralib.archs.guided_diffusion import (
     level_widths,
     read_body,
 )
-from restoralib.archs.kl_autoencoder import check_sides, check_widths
+from restoralib.archs.kl_autoencoder import check_latent, check_sides, check_widths
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant
 from restoralib.blocks.embedding import TimeEmbedding, times_of
 from restoralib.blocks.norm_residual import NormResBlock
@@ -587,8 +587,9 @@ class StableSRAutoencoder(nn.Module):
             w: weight of its features; None for `fusion_w`.
 
         Raises:
-            ValueError: the image has another size.
+            ValueError: the latent has other channels, or the image another size.
         """
+        check_latent(latent, self.channels)
         w = self.fusion_w if w is None else w
         hidden = self.post_quant_conv(latent)
         if image is None or w == 0:

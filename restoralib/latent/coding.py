@@ -216,7 +216,7 @@ def _layers(autoencoder: Autoencoder, half: str) -> Sequence[Layer]:
     layers = getattr(getattr(autoencoder, half, None), "layers", None)
     if layers is None:
         raise ValueError(
-            f"exact=True goes through a {half} step by step, and nothing tells the steps of {type(autoencoder).__name__}; "
+            f"exact=True goes through the {half} step by step, and nothing tells the steps of {type(autoencoder).__name__}; "
             "use a DCAE, or leave exact out"
         )
     return layers()

@@ -135,7 +135,7 @@ class PromptTable(nn.Module):
     Shapes: one text or b -> vectors (b, tokens, features), and which of them count, (b, tokens).
 
     Raises:
-        ValueError: there are no texts, or one twice; in `forward`, a text is not in the table.
+        ValueError: there are no texts, or one twice; in `forward`, there are none, or one is not in the table.
     """
 
     mask: Tensor
@@ -150,6 +150,8 @@ class PromptTable(nn.Module):
 
     def forward(self, prompts: str | Sequence[str]) -> tuple[Tensor, Tensor]:
         wanted = [prompts] if isinstance(prompts, str) else list(prompts)
+        if not wanted:
+            raise ValueError("expected at least one text")
         for text in wanted:
             if text not in self.prompts:
                 raise ValueError(f"the table has no vectors for {text!r}; choose from {', '.join(map(repr, self.prompts))}")

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from restoralib.archs.sana_denoiser import SanaDenoiser
 from restoralib.archs.spec import NetSpec
 from restoralib.blocks.degradation_prompt import DEGRADATIONS
 from restoralib.diffusion.denoiser import Denoised, Denoiser
@@ -103,12 +104,14 @@ class LatentRestorer(nn.Module):
         self.token = self.autoencoder.factor * patch_of(denoiser)
         channels = self.autoencoder.channels
         needs: NetSpec = self.denoiser.spec
-        given, made = needs.in_channels, needs.out_channels
-        if made != channels or given not in (channels, 2 * channels):
+        given, made = needs.in_channels * (1 + isinstance(denoiser, SanaDenoiser)), needs.out_channels
+        if (given, made) != (2 * channels, channels):
             raise ValueError(
                 f"the autoencoder has latents of {channels} channels; a denoiser for them takes them beside those of the "
-                f"degraded image and gives as many, got one that takes {given} and gives {made}"
+                f"degraded image, {2 * channels} in all, and gives as many as one, got one that takes {given} and gives {made}"
             )
+        if text.ndim != 3 or len(text) != 1 or text.shape[2] != needs.text_channels:
+            raise ValueError(f"the text should be (1, m, {needs.text_channels}) for this denoiser, got {tuple(text.shape)}")
         self.times(steps)
         self._sides(tile, overlap)
         self.spec = NetSpec(multiple=self.token, halo=None, global_ops=("linear attention",))

@@ -349,5 +349,7 @@ def _check(
         raise ValueError(f"unknown sampler {sampler!r}; choose 'ancestral' or 'ddim'")
     if colour not in (None, "adain", "wavelet"):
         raise ValueError(f"unknown colour correction {colour!r}; choose 'adain', 'wavelet' or None")
+    if not math.isfinite(w):
+        raise ValueError(f"w should be a number from 0 to 1, got {w}")
     if w and not isinstance(parts.autoencoder, StableSRAutoencoder):
         raise ValueError(f"a {type(parts.autoencoder).__name__} has no feature wrapping for w={w}; pass w=0")

@@ -168,3 +168,10 @@ def test_arguments_that_make_no_network_are_named(change, words):
 def test_sides_that_cannot_be_halved_are_refused_by_encode():
     with pytest.raises(ValueError, match=r"multiples of 4, got 9x8; pad it first"):
         made(**TINY).encode(torch.zeros(1, 3, 9, 8, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("shape", [(1, 7, 4, 4), (4, 4, 4)])
+def test_latents_of_other_shapes_are_refused(shape):
+    net = made(**TINY)
+    with pytest.raises(ValueError, match=rf"decodes latents \(b, {net.channels}, h, w\), got"):
+        net.decode(torch.zeros(shape, dtype=torch.float64))

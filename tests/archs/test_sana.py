@@ -317,6 +317,8 @@ def test_bad_inputs_are_told():
         ((x, text[..., :4], time), r"a text should be \(b, m, 5\)"),
         ((x, text, time[:1].expand(3)), "timestep should hold one value"),
         ((x, text, time, torch.ones(2, 4)), r"a mask should be \(b, 3\)"),
+        ((x, text[:1].expand(3, -1, -1), time), "one text and mask, or one for each of 2 latents, got 3 texts"),
+        ((x, text, time, torch.ones(3, 3)), "got 3 masks"),
     ]:
         with pytest.raises(ValueError, match=words):
             net(*arguments)

@@ -296,5 +296,7 @@ def test_inputs_that_do_not_fit_are_named():
     net = made(StableSRAutoencoder, AUTOENCODER)
     with pytest.raises(ValueError, match=r"goes with a degraded image of 64x64, got \(1, 3, 8, 8\)"):
         net.decode(latent, normal(1, 3, 8, 8))
+    with pytest.raises(ValueError, match=r"decodes latents \(b, 4, h, w\), got \(1, 3, 8, 8\)"):
+        net.decode(normal(1, 3, 8, 8))
     with pytest.raises(ValueError, match="multiples of 8, got 9x8"):
         net.encode(normal(1, 3, 9, 8))

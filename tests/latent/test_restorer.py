@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from restoralib import restore
-from restoralib.archs import DCAE, SanaDenoiser
+from restoralib.archs import DCAE, SanaDenoiser, SanaTransformer
 from restoralib.latent.restorer import LatentRestorer, degradation_text
 from restoralib.metrics import psnr
 from restoralib.restoration import Cancelled
@@ -136,8 +136,20 @@ def test_progress_counts_evaluations():
 def test_networks_that_do_not_fit_are_refused():
     autoencoder, _ = networks()
     other = SanaDenoiser(**DENOISER | {"in_channels": 6, "out_channels": 6})
-    with pytest.raises(ValueError, match=r"has latents of 4 channels; a denoiser for them takes .* got one that takes 6"):
+    with pytest.raises(ValueError, match=r"has latents of 4 channels; a denoiser for them takes .* got one that takes 12"):
         LatentRestorer(autoencoder, other, degradation_text("denoise"))
+
+
+def test_a_network_that_sees_no_degraded_latents_is_refused():
+    autoencoder, _ = networks()
+    with pytest.raises(ValueError, match=r"beside those of the degraded image, 8 in all, .* got one that takes 4"):
+        LatentRestorer(autoencoder, SanaTransformer(**DENOISER), degradation_text("denoise"))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 7), (1, 9), (2, 1, 9)])
+def test_a_text_that_does_not_fit_is_refused(shape):
+    with pytest.raises(ValueError, match=r"the text should be \(1, m, 9\) for this denoiser"):
+        LatentRestorer(*networks(), torch.zeros(shape))
 
 
 @pytest.mark.parametrize(

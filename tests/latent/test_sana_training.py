@@ -162,6 +162,8 @@ def test_a_table_gives_vectors_and_comes_back_from_its_file(tmp_path):
     assert again.prompts == ("a", "b") and torch.equal(again("a")[0], table("a")[0])
     with pytest.raises(ValueError, match="no vectors for 'c'; choose from 'a', 'b'"):
         table("c")
+    with pytest.raises(ValueError, match="at least one text"):
+        table([])
     with pytest.raises(ValueError, match="different texts"):
         PromptTable(["a", "a"], 6)
     export_weights(denoiser(), tmp_path / "net.safetensors", arch="sana_denoiser", config=DENOISER)

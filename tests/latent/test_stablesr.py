@@ -272,6 +272,7 @@ def test_a_plain_autoencoder_serves_without_wrapping(parts):
         ((1, 3, 4, 4), {"colour": "lab"}, "unknown colour correction 'lab'"),
         ((1, 3, 4, 4), {"steps": 0}, "from 1 to 1000 steps, got 0"),
         ((1, 3, 4, 4), {"sampler": "ddim", "eta": 2}, r"eta in \[0, 1\], got 2"),
+        ((1, 3, 8, 8), {"w": float("nan")}, "w should be a number from 0 to 1, got nan"),
     ],
 )
 def test_what_cannot_be_is_refused_in_words(parts, shape, options, words):

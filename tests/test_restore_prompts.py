@@ -157,6 +157,31 @@ def test_sentences_without_a_known_wish_are_refused(text):
         understand(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "tasks", "kept"),
+    [
+        ("remove the noise without blurring it", "denoise", ""),
+        ("Denoise, but avoid blurring the edges", "denoise", ""),
+        ("no blurring", "deblur", ""),
+        ("Don't forget to denoise!", "denoise", ""),
+        ("please never hesitate to remove the haze", "dehaze", ""),
+        ("the rain is beautiful, remove the haze", "dehaze", "derain"),
+        ("the photo is noisy and the light is beautiful", "denoise", "low_light"),
+        ("the noise is not nice, remove it", "denoise", ""),
+    ],
+)
+def test_words_of_manner_and_praise_are_no_wishes(text, tasks, kept):
+    wish = understand(text)
+    assert wish.tasks == tuple(tasks.split()) and wish.kept == tuple(kept.split())
+
+
+@pytest.mark.parametrize("text", ["upscale 5x", "denoise and make it 5x larger"])
+def test_other_sizes_are_refused_rather_than_made_twice(text):
+    with pytest.raises(ValueError, match="asks for a size of 5x, and 2x, 3x, 4x and 8x are known"):
+        understand(text)
+    assert understand("make it 10x brighter").tasks == ("low_light",)
+
+
 def test_a_refusal_says_why():
     with pytest.raises(ValueError, match=r"cannot tell what 'Rauschen entfernen' .*in English, noise, grain, .*moire; upscale"):
         understand("Rauschen entfernen")

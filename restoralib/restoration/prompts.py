@@ -103,6 +103,7 @@ _KEEP = _words(
     "accept love enjoy cherish omit"
 )
 _STAY = _words("stay remain kept untouched unchanged alone fine ok okay intentional deliberate intended welcome unaltered")
+_PRAISE = _words("beautiful nice lovely pretty great wonderful perfect good cool charming")
 _ADD = _words("add increase raise boost introduce simulate insert put give apply more extra")
 _FOREIGN = _words(
     "write tell sing play translate draw paint generate describe explain send buy book order crop rotate flip colorize "
@@ -166,7 +167,8 @@ def understand(text: str) -> Understood:
 
     Raises:
         TypeError: it is no text.
-        ValueError: it has no known wish, asks only to keep things, or asks for something and its opposite.
+        ValueError: it has no known wish, asks only to keep things, asks for something and its opposite, or for a
+            size that is not known.
     """
     if not isinstance(text, str):
         raise TypeError(f"a prompt is a text, got {type(text).__name__}")
@@ -266,6 +268,7 @@ def _tokens(text: str) -> list[str]:
     text = re.sub(r"\b(can)(?:'t|not)\b", r"\1 not", text).replace("won't", "will not")
     text = re.sub(r"n't\b", " not", text)
     text = re.sub(r"\b(do|does|did|is|are|should|would|could)nt\b", r"\1 not", text)
+    text = re.sub(r"\b(?:do not|never) (?:forget|hesitate|fail|be (?:afraid|shy)) to\b", " please ", text)
     text = re.sub(r"\b(it|that|there|here|what|this|photo|picture|image)'s\b", r"\1 is", text)
     text = re.sub(r"'(re|ve|ll|d|m|s)\b", "", text)
     text = re.sub(r"(?<=[a-z])-(?=[a-z])", " ", text)
@@ -354,6 +357,7 @@ class _Reader:
         self.found: list[tuple[str, str, bool]] = []  # task, word, whether it stays
         self.complaints: set[int] = set()  # places of what is only said to be there
         self.unclear: list[str] = []
+        self.size = ""  # one that is not known
         self.previous: _Item = ""
         self.before: list[str] = []  # words of this clause
         self._open()
@@ -405,6 +409,8 @@ class _Reader:
         named = dict.fromkeys(task for task, _, kept in self.found if re.fullmatch("sr[0-9]", task) and not kept)
         if len(named) > 1:
             raise ValueError(f"{text!r} asks for {len(named)} sizes ({', '.join(named)}); say one of them")
+        if self.size and not named and any(task == "sr" and not kept for task, _, kept in self.found):
+            raise ValueError(f"{text!r} asks for a size of {self.size}, and 2x, 3x, 4x and 8x are known; say one of them")
         size = next(iter(named), "sr2")
         self.found = [(size if task == "sr" else task, word, kept) for task, word, kept in self.found]
 
@@ -503,6 +509,9 @@ class _Reader:
             elif self.mood == "open":
                 self.mood = "undo" if self.negation else "keep"
             self.negation = ""
+        elif word in _PRAISE and last in ("is", "are", "looks", "look"):
+            if self.found[self.start :] and self.before[-2:-1] == [self.found[-1][1]]:  # "the rain is beautiful"
+                self.found[-1] = (*self.found[-1][:2], True)
         elif _base(word, _WANT) in _WANT:
             if self.negation and self.negation != "no":
                 self.mood, self.negation, self.unwanted = "unwanted", "", True
@@ -566,6 +575,8 @@ class _Reader:
         """Take words that tell a task."""
         verdict = self._judge(item)
         self.told = True
+        if item.task == "?":
+            self.size = item.text
         if item.task == "?" or verdict == "opposite":
             self.unclear.append(" ".join([*self.before[-3:], item.text]))
         elif verdict != "nothing":
@@ -618,6 +629,8 @@ class _Reader:
         if last in ("less", "fewer") or (last == "of" and near[-2:-1] == ["free"]):
             return "want"
         if self.negation in ("no", "without", "avoid"):
+            if item.text == "blurring" and self.negation != "no" and self.found:
+                return "nothing"  # "denoise without blurring it"
             there = self.negation == "no" and any(word in ("is", "are", "has", "have") for word in self.before[:-1][-3:])
             return "keep" if there else "want"
         if self.negation == "not":

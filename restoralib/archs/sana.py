@@ -213,7 +213,7 @@ class SanaBlock(nn.Module):
     ) -> None:
         super().__init__()
         normed = qk_norm is not None
-        self.scale_shift_table = nn.Parameter(torch.randn(6, dim) / dim**0.5)
+        self.scale_shift_table = nn.Parameter(nn.init.normal_(torch.empty(6, dim), std=dim**-0.5))
         self.norm1 = nn.LayerNorm(dim, norm_eps, elementwise_affine=False)
         self.attn1 = LinearAttention(
             dim, num_attention_heads, attention_head_dim, bias=attention_bias, qk_norm=normed, dropout=dropout
@@ -386,7 +386,7 @@ class SanaTransformer(nn.Module):
         }
         self.patch_size = patch_size
         self.gradient_checkpointing = False
-        self.scale_shift_table = nn.Parameter(torch.randn(2, dim) / dim**0.5)
+        self.scale_shift_table = nn.Parameter(nn.init.normal_(torch.empty(2, dim), std=dim**-0.5))
         self.patch_embed = PatchEmbed(sample_size, patch_size, in_channels, dim, interpolation_scale)
         self.time_embed = TimeModulation(dim, guidance_embeds)
         self.caption_projection = Projection(caption_channels, dim, nn.GELU("tanh"))

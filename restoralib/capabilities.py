@@ -150,7 +150,7 @@ class LivingBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def write(names: list[str], file: Path | None = None, tell: Callable[[str], None] | None = None) -> None:
-    """Measure models, and enter what was found into the stored table; all multiply-adds are counted anew.
+    """Measure models, and enter what was found into the stored table; multiply-adds are counted for these and for new models.
 
     Args:
         names: what to measure.
@@ -158,7 +158,8 @@ def write(names: list[str], file: Path | None = None, tell: Callable[[str], None
         tell: called with a line before each model.
     """
     file = file or FILE
-    counts = {name: count_multiply_adds(name) for name in list_models()}
+    counted = json.loads(file.read_text(encoding="utf-8")).get("multiply_adds", {}) if file.exists() else {}
+    counts = {n: counted[n] if n in counted and n not in names else count_multiply_adds(n) for n in list_models()}
     for number, name in enumerate(names, 1):
         if tell:
             tell(f"{number} of {len(names)}: {name}")

@@ -15,7 +15,7 @@ from restoralib.degradations import JPEG, GaussianNoise
 from restoralib.metrics import psnr
 from restoralib.restoration import Cancelled, estimate
 from restoralib.restoration.auto import Auto, cut
-from tests.test_bundled import photograph
+from test_bundled import photograph
 
 
 class Says(nn.Module):

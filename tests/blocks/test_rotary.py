@@ -84,7 +84,7 @@ def test_half_precision_angles_are_full():
 
 
 def test_too_few_pairs_are_refused():
-    with pytest.raises(ValueError, match="even and at least .* got 6"):
+    with pytest.raises(ValueError, match=r"even and at least .* got 6"):
         rotary_angles(positions_of(2, 4), 6)
     with pytest.raises(ValueError, match="even"):
         rotary_angles(positions_of(2, 1), 3)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_bundled import photograph
 from torch import nn
 
 from restoralib import restore, zoo
@@ -15,7 +16,6 @@ from restoralib.degradations import JPEG, GaussianNoise
 from restoralib.metrics import psnr
 from restoralib.restoration import Cancelled, estimate
 from restoralib.restoration.auto import Auto, cut
-from test_bundled import photograph
 
 
 class Says(nn.Module):

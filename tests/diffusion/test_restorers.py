@@ -223,6 +223,18 @@ def test_pigdm_renoised_forgets_the_state():
         torch.testing.assert_close(state, model.process.marginal(clean, time, torch.zeros_like(clean)))
 
 
+def test_pigdm_takes_ddim_or_renoises_but_not_both():
+    with pytest.raises(ValueError, match=r"leave out eta=0.5 or renoise"):
+        ByPiGDM(eta=0.5, renoise=True)
+    small = torch.rand(3, 4, 4)
+    with pytest.raises(ValueError, match="'ddim' does not fit"):
+        restore(small, guided(), sampler="ddim", guidance=ByPiGDM(renoise=True), operator="sr2", steps=2)
+    usual, one, half = (
+        restore(small, guided(), guidance=ByPiGDM(eta=eta), operator="sr2", steps=3, seed=0) for eta in (None, 1.0, 0.5)
+    )
+    assert torch.equal(usual, one) and not torch.equal(usual, half)
+
+
 @pytest.mark.parametrize(("family", "way"), [*CASES, *(("ddpm", guidance) for guidance in METHODS)])
 def test_memory_does_not_grow_with_the_number_of_steps(family, way):
     """As many states and clean images are alive at a call of the network late in 48 steps as in 12."""

@@ -166,9 +166,13 @@ def index_within(t: Time, first: int, last: int) -> Tensor:
     """A time of a discrete process as an index, on the CPU, where the tables are.
 
     Raises:
-        ValueError: it is not from first to last; under `torch.compile` nothing is checked.
+        ValueError: it is not whole, or not from first to last; under `torch.compile` nothing is checked.
     """
-    return _within(torch.as_tensor(t).long().cpu(), first, last)
+    given = torch.as_tensor(t).cpu()
+    index = given.long()
+    if not torch.compiler.is_compiling() and not bool((index == given).all()):
+        raise ValueError(f"expected whole times (indices of steps), got {given.tolist()}; is it the grid of another process?")
+    return _within(index, first, last)
 
 
 def _within(t: Tensor, first: float, last: float) -> Tensor:

@@ -194,8 +194,8 @@ def test_bridges_end_at_the_degraded_image(process, end):
 @pytest.mark.parametrize(
     ("process", "times"),
     [
-        (DDPM(linear_betas(10)), [-2, 10]),
-        (IRSDE(cosine_thetas(10), 0.1), [-1, 11]),
+        (DDPM(linear_betas(10)), [-2, 10, 0.5, -0.5, torch.tensor([1.0, 2.5]), float("nan")]),
+        (IRSDE(cosine_thetas(10), 0.1), [-1, 11, 9.5]),
         (VPSDE(), [-0.1, 1.1]),
         (Flow(), [-0.1, 1.1]),
         (EDM(), [-1.0]),

@@ -94,6 +94,37 @@ def call_network(
     return net(x, label.to(device=x.device, dtype=x.dtype).expand(x.shape[0]))
 
 
+def check_output(value: Tensor, x: Tensor, t: Tensor, channels: int) -> Tensor:
+    """What a network gave for a state x at a time, if it has so many channels, the state's size, and no NaN or infinity.
+
+    Raises:
+        ValueError: it has another shape.
+        RuntimeError: it has values that are not finite; under `torch.compile` that is not checked.
+    """
+    expected = (x.shape[0], channels, *x.shape[2:])
+    if value.shape != expected:
+        raise ValueError(f"the network gives {tuple(value.shape)} for a state {tuple(x.shape)}; expected {expected}")
+    if not torch.compiler.is_compiling() and not bool(value.isfinite().all()):
+        raise RuntimeError(
+            f"the network gives values that are not finite at time {float(t.max()):g}; look at the range of its input "
+            f"(from {float(x.min()):.3g} to {float(x.max()):.3g}), its weights, or the precision"
+        )
+    return value
+
+
+def _check_tells(prediction: Prediction, process: Process, t: Tensor) -> None:
+    """Refuse a time at which the state has nothing that a prediction could tell the clean image by."""
+    if prediction == "x0" or torch.compiler.is_compiling():
+        return
+    a, _, s = process.coefficients(t)
+    told = a if prediction in ("eps", "score") else a + s
+    if not bool((told > 0).all()):
+        raise ValueError(
+            f"{prediction!r} does not tell the clean image at time {float(t.max()):g}, where {type(process).__name__} leaves "
+            "nothing of it in the state; begin at an earlier time, or take a network that predicts x0"
+        )
+
+
 def denoiser(
     net: Callable[[Tensor, Tensor], Tensor],
     process: Process,
@@ -117,22 +148,16 @@ def denoiser(
         clip: bounds of the clean image.
 
     Raises:
-        ValueError: there is no such prediction; when called, the network gives another shape.
+        ValueError: there is no such prediction; when called, the network gives another shape, or its prediction does not tell
+            the clean image at this time, as eps where nothing is left of it.
         RuntimeError: when called, the network gives values that are not finite.
     """
     if prediction not in PREDICTIONS:
         raise ValueError(f"unknown prediction {prediction!r}; choose one of {', '.join(PREDICTIONS)}")
 
     def denoise(x: Tensor, t: Tensor) -> Denoised:
-        value = call_network(net, x, t, time)
-        expected = (x.shape[0], x.shape[1] * (1 + learned_variance), *x.shape[2:])
-        if value.shape != expected:
-            raise ValueError(f"the network gives {tuple(value.shape)} for a state {tuple(x.shape)}; expected {expected}")
-        if not torch.compiler.is_compiling() and not bool(value.isfinite().all()):
-            raise RuntimeError(
-                f"the network gives values that are not finite at time {float(t.max()):g}; look at the range of its input "
-                f"(from {float(x.min()):.3g} to {float(x.max()):.3g}), its weights, or the precision"
-            )
+        _check_tells(prediction, process, t)
+        value = check_output(call_network(net, x, t, time), x, t, x.shape[1] * (1 + learned_variance))
         value, variance = value.chunk(2, dim=1) if learned_variance else (value, None)
         x0 = to_x0(prediction, value, process, x, t, y)
         return Denoised(x0 if clip is None else x0.clamp(*clip), variance)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from restoralib.diffusion.denoiser import Denoised, Denoiser
+from restoralib.diffusion.denoiser import Denoised, Denoiser, check_output
 from restoralib.diffusion.process import Process, beside
 
 SMALLEST = 0.002
@@ -46,13 +46,18 @@ def level_denoiser(net: ConditionalNet, process: Process, *, clip: tuple[float, 
         clip: bounds of the clean image.
 
     Raises:
-        ValueError: the process goes to a degraded image.
+        ValueError: the process goes to a degraded image; when called, the network gives another shape.
+        RuntimeError: when called, the network gives values that are not finite.
     """
     _check(process)
 
     def denoise(x: Tensor, t: Tensor) -> Denoised:
         a, _, s = process.coefficients(t)
-        x0 = remove_noise(net, x / beside(a, x), (s / a).expand(x.shape[0]))
+
+        def checked(*given: Tensor) -> Tensor:
+            return check_output(net(*given), x, t, x.shape[1])
+
+        x0 = remove_noise(checked, x / beside(a, x), (s / a).expand(x.shape[0]))
         return Denoised(x0 if clip is None else x0.clamp(*clip))
 
     return denoise
@@ -71,7 +76,9 @@ def blind_denoiser(
         high: what it calls 1.
 
     Raises:
-        ValueError: the process goes to a degraded image; when called, the state has more noise than the network knows.
+        ValueError: the process goes to a degraded image; when called, the state has more noise than the network knows, or the
+            network gives another shape.
+        RuntimeError: when called, the network gives values that are not finite.
     """
     _check(process)
 
@@ -83,7 +90,8 @@ def blind_denoiser(
                 f"the state has noise of {float(level):.3g}, of images in [0, 1], but the network knows no more than "
                 f"{largest:.3g}; start at a lower level, from an image that is restored in part"
             )
-        return Denoised(low + (high - low) * net((x / beside(a, x) - low) / (high - low)))
+        clean = check_output(net((x / beside(a, x) - low) / (high - low)), x, t, x.shape[1])
+        return Denoised(low + (high - low) * clean)
 
     return denoise
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from restoralib.diffusion.denoiser import Denoised, Denoiser
+from restoralib.diffusion.denoiser import Denoised, Denoiser, check_output
 from restoralib.diffusion.edm import EDM
 from restoralib.diffusion.process import Process, as_time, beside
 
@@ -48,12 +48,18 @@ class BridgeForm:
         return (a * clean + b * both) / total, out.sqrt(), total.rsqrt()
 
     def denoiser(self, net: Callable[[Tensor, Tensor], Tensor]) -> Denoiser:
-        """A network of this form as a denoiser; `net(x, label)` is bound to its condition, y."""
+        """A network of this form as a denoiser; `net(x, label)` is bound to its condition, y.
+
+        Raises:
+            ValueError: when called, the network gives another shape.
+            RuntimeError: when called, the network gives values that are not finite.
+        """
 
         def denoise(x: Tensor, t: Tensor) -> Denoised:
             times = as_time(t).expand(x.shape[0])
             skip, out, scale = (beside(value, x) for value in self.scalings(times))
-            return Denoised(skip * x + out * net(scale * x, (times.log() / 4).to(x)))
+            value = check_output(net(scale * x, (times.log() / 4).to(x)), x, t, x.shape[1])
+            return Denoised(skip * x + out * value)
 
         return denoise
 

@@ -11,6 +11,7 @@ from gaussian import GaussianData, normal
 
 from restoralib.degradations.operators import BlurOperator, MaskOperator
 from restoralib.diffusion import (
+    BBDM,
     DDPM,
     DPS,
     EDM,
@@ -47,6 +48,7 @@ from restoralib.diffusion import (
     given,
     karras,
     langevin,
+    level_denoiser,
     level_steps,
     optimal_pairs,
     preconditioned,
@@ -62,7 +64,7 @@ from restoralib.diffusion import (
     training_steps,
     travel_schedule,
 )
-from restoralib.ops.schedules import cosine_thetas, linear_betas
+from restoralib.ops.schedules import cosine_thetas, linear_betas, zero_terminal_snr
 
 X = normal(1, 3, 4, 4)
 LEAST = 0.05  # where the ODEs end, so that their last step has no special form
@@ -366,6 +368,34 @@ def test_a_network_of_another_shape_or_with_nan_is_named():
         sample(denoiser(lambda x, t: x * math.nan, process), X, [9, -1], ddim(process))
     with pytest.raises(ValueError, match="enlarge the degraded image"):
         concatenated(lambda x, t: x, X[..., :2])(X, torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda net: preconditioned(lambda x, label: net(x)),
+        lambda net: level_denoiser(lambda x, condition, level: net(x), EDM()),
+        lambda net: blind_denoiser(net, EDM(), largest=1.0),
+    ],
+)
+def test_networks_of_every_form_are_checked(wrapped):
+    with pytest.raises(RuntimeError, match=r"not finite at time 0\.5"):
+        wrapped(lambda x: x * math.nan)(X, torch.tensor(0.5))
+    with pytest.raises(ValueError, match=r"gives \(1, 1, 4, 4\) for a state \(1, 3, 4, 4\)"):
+        wrapped(lambda x: x[:, :1])(X, torch.tensor(0.5))
+
+
+@pytest.mark.parametrize("prediction", ["eps", "score", "v", "velocity", "x0"])
+def test_a_prediction_that_tells_nothing_of_the_image_is_named(prediction):
+    ends = [(DDPM(zero_terminal_snr(linear_betas(10))), 9, ("eps", "score")), (BBDM(10), 10, ("eps", "score", "v", "velocity"))]
+    for process, end, silent in ends:
+        denoise = denoiser(lambda x, t: x, process, prediction, y=X, clip=(-1, 1))
+        denoise(X, torch.tensor(end - 1))
+        if prediction in silent:
+            with pytest.raises(ValueError, match=f"'{prediction}' does not tell the clean image at time {end}, where"):
+                denoise(X, torch.tensor(end))
+        else:
+            assert denoise(X, torch.tensor(end)).x0.isfinite().all()
 
 
 def test_measurement_of_images_changes_the_range_in_one_place():

@@ -290,16 +290,28 @@ class ByILVR(Guided):
     """ILVR: what the operator keeps is taken from the measurement after every step (arXiv:2108.02938).
 
     Args:
-        free: share of the steps, the last ones, that are left alone; the authors have 20 of 100.
+        free: share of the steps, the last ones, that are left alone; of 100 the authors have the last 20, and the one before.
+
+    Raises:
+        ValueError: free is not in [0, 1), or in `guidance`, there are so few steps that none is left to guide.
     """
 
     free: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.free < 1:
+            raise ValueError(f"expected free in [0, 1), got {self.free}")
 
     def guidance(self, problem: Problem, times: list[float]) -> Guidance:
         """`ILVR`."""
         measurement = _measured(problem)
         rising = times[-2::-1]
         until = rising[min(round(self.free * len(rising)), len(rising) - 1)] if self.free else times[-1]
+        if until == rising[-1]:
+            raise ValueError(
+                f"ILVR leaves the last steps alone (free {self.free:g}), and of {len(rising)} none is left that follows the "
+                "measurement; take more steps or a smaller free"
+            )
         low_pass = low_pass_of(measurement.operator)
         return ILVR(problem.process, low_pass, measurement.operator.pinv(measurement.y), until)
 

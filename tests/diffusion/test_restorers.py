@@ -26,6 +26,7 @@ from restoralib.diffusion import (
     VESDE,
     VPSDE,
     ByDDRM,
+    ByILVR,
     ByPiGDM,
     ByRePaint,
     Denoised,
@@ -221,6 +222,19 @@ def test_pigdm_renoised_forgets_the_state():
         replace(restorer, model=model)(clean, noise=given([torch.zeros_like(clean)] * 6))
     for state, time in zip(states[1:], restorer.times()[1:], strict=False):
         torch.testing.assert_close(state, model.process.marginal(clean, time, torch.zeros_like(clean)))
+
+
+def test_ilvr_follows_the_measurement_in_some_step():
+    for free in (-0.1, 1.0, math.nan):
+        with pytest.raises(ValueError, match="expected free in"):
+            ByILVR(free=free)
+    options = {"operator": "sr2", "seed": 0}
+    for method, steps in ((ByILVR(), 1), (ByILVR(free=0.9), 4)):
+        with pytest.raises(ValueError, match=rf"of {steps} none is left that follows the measurement"):
+            restore(torch.rand(3, 4, 4), guided(), guidance=method, steps=steps, **options)
+    for method, steps in ((ByILVR(free=0.0), 1), (ByILVR(), 2)):
+        one, other = (restore(torch.full((3, 4, 4), c), guided(), guidance=method, steps=steps, **options) for c in (0.2, 0.8))
+        assert not torch.equal(one, other)
 
 
 def test_pigdm_takes_ddim_or_renoises_but_not_both():

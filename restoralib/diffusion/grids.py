@@ -109,12 +109,16 @@ def level_steps(process: DDPM, levels: Tensor | Sequence[float]) -> list[int]:
         As many steps as there are levels above 0, falling, and -1.
 
     Raises:
-        ValueError: there is no level, they do not fall, or there are more than training steps below the first.
+        ValueError: there is no level, they do not fall, the first is above that of the last training step, or there are more
+            than training steps below it.
     """
     wanted = [float(level) for level in levels]
     wanted = wanted[:-1] if wanted and wanted[-1] == 0 else wanted
     if not wanted or min(wanted) <= 0 or any(later >= earlier for earlier, later in pairwise(wanted)):
         raise ValueError(f"expected noise levels above 0, falling, and at most a 0 at the end, got {list(map(float, levels))}")
+    a, _, s = process.coefficients(len(process) - 1)
+    if wanted[0] > float(s / a) * (1 + 1e-6):
+        raise ValueError(f"the noise of {type(process).__name__} ends at a level of {float(s / a):.4g}, below {wanted[0]:g}")
     steps: list[int] = []
     for level in reversed(wanted):
         steps.insert(0, max(process.nearest(level), steps[0] + 1 if steps else 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +22,7 @@ class Measurement:
         sigma: standard deviation of the noise.
 
     Raises:
-        ValueError: y does not have the operator's shape, or sigma is negative.
+        ValueError: y does not have the operator's shape, or sigma is negative or not finite.
     """
 
     operator: LinearOperator
@@ -31,8 +32,8 @@ class Measurement:
     def __post_init__(self) -> None:
         if tuple(self.y.shape[1:]) != self.operator.out_shape:
             raise ValueError(f"expected a measurement (b, {self.operator.out_shape}), got {tuple(self.y.shape)}")
-        if self.sigma < 0:
-            raise ValueError(f"expected sigma >= 0, got {self.sigma}")
+        if not 0 <= self.sigma < math.inf:
+            raise ValueError(f"expected a finite sigma >= 0, got {self.sigma}")
 
     @classmethod
     def of_images(

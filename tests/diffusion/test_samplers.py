@@ -347,8 +347,9 @@ def test_methods_name_what_does_not_fit():
         dpm_solver_2m(GaussianData(ddpm), IRSDE(cosine_thetas(10), 0.1), X, [9, 0])
     with pytest.raises(ValueError, match="expected a measurement"):
         Measurement(MaskOperator((3, 4, 4), torch.ones(4, 4)), image)
-    with pytest.raises(ValueError, match="sigma >= 0"):
-        Measurement(MaskOperator((3, 4, 4), torch.ones(4, 4)), X, -0.1)
+    for sigma in (-0.1, math.nan, math.inf):
+        with pytest.raises(ValueError, match="sigma >= 0"):
+            Measurement(MaskOperator((3, 4, 4), torch.ones(4, 4)), X, sigma)
     for wrong in ({"eta": 1.5}, {"eta": -0.1}):
         with pytest.raises(ValueError, match="eta"):
             ddim(ddpm, **wrong)
@@ -460,6 +461,8 @@ def test_levels_become_training_steps():
             level_steps(process, levels)
     with pytest.raises(ValueError, match="do not fit"):
         level_steps(DDPM(linear_betas(3)), torch.linspace(0.1, 0.01, 4))
+    with pytest.raises(ValueError, match=r"ends at a level of 157\.\d, below 200"):
+        level_steps(process, [200.0, 5.0])
 
 
 def test_a_blind_denoiser_refuses_more_noise_than_it_knows():

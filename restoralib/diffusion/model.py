@@ -44,7 +44,7 @@ class DiffusionModel:
         name: what errors call it.
 
     Raises:
-        ValueError: an argument is none of these, or a process to the degraded image has no use for the range.
+        ValueError: an argument is none of these, or the prediction or the scale does not fit the rest.
     """
 
     net: Callable[..., Tensor]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -67,11 +68,12 @@ class DiffusionRestorer:
             from the restored image's (c, h, w) to the operator; or the operator for one size of images. A conditional network
             that fills holes is told by `inpainting(mask)` which ones.
         sigma: standard deviation of the noise in the degraded image, of images in [0, 1].
-        scale: restored pixels for each of the image, where the operator is a function.
+        scale: restored pixels for each of the image, where the operator is a function; elsewhere no other than the operator
+            or the model has.
 
     Raises:
         ValueError: something does not fit the model or the rest, or has no such name.
-        TypeError: the method does not fit the process.
+        TypeError: the method does not fit the process, or when called, the operator is not linear.
     """
 
     model: DiffusionModel
@@ -96,7 +98,7 @@ class DiffusionRestorer:
                 )
             if self.operator is not None:
                 self._check_holes()
-            elif self.sigma:
+            if self.sigma:
                 raise ValueError(f"sigma is for a guidance; {model.name} has learned its degradation")
             find_sampler(model.process, self.sampler)
         else:
@@ -121,8 +123,11 @@ class DiffusionRestorer:
                 if self.sampler not in method.samplers:
                     ways = f"takes {', '.join(map(repr, method.samplers))}" if method.samplers else "brings its own steps"
                     raise ValueError(f"sampler {self.sampler!r} does not fit guidance {_title(self.guidance)}, which {ways}")
-            if not self.sigma >= 0:
-                raise ValueError(f"sigma should be 0 or more, got {self.sigma}")
+            if not 0 <= self.sigma < math.inf:
+                raise ValueError(f"sigma should be 0 or more and finite, got {self.sigma}")
+        if self.scale not in (None, self.factor):
+            whose = model.name if self.guidance is None else "the operator"
+            raise ValueError(f"scale={self.scale} does not fit {whose}, of which the factor is {self.factor}")
         self.times()
 
     def _check_holes(self) -> None:
@@ -277,6 +282,12 @@ class DiffusionRestorer:
         else:
             assert self.operator is not None
             operator = self.operator((channels, height, width))
+            if not isinstance(operator, LinearOperator):
+                raise TypeError(
+                    f"the operator should be a LinearOperator, or a function from (c, h, w) to one; it gave "
+                    f"{type(operator).__name__}. Methods by name are for linear degradations; for another give restoralib."
+                    "diffusion.DPS to sample"
+                )
         if operator.out_shape != tuple(measured) or operator.in_shape != tuple(whole):
             remedy = "it was made for another size"
             if not isinstance(self.operator, LinearOperator):

@@ -405,13 +405,21 @@ def test_restorers_are_values():
         ({"operator": "sr2", "sampler": "ddim"}, "brings its own steps"),
         ({"operator": "sr2", "guidance": "dps", "sampler": "sde"}, "takes 'posterior', 'ddim'"),
         ({"operator": "sr2", "sigma": -1.0}, "sigma should be 0 or more"),
+        ({"operator": "sr2", "sigma": math.inf}, "sigma should be 0 or more and finite"),
         ({"operator": "sr2", "scale": 0}, "scale should be at least 1"),
+        ({"operator": "sr4", "scale": 2}, "scale=2 does not fit the operator, of which the factor is 4"),
+        ({"operator": ResizeOperator((3, 16, 20), 1 / 2), "scale": 3}, "scale=3 does not fit the operator"),
         ({"operator": inpainting(torch.full((8, 10), 0.5)), "guidance": "repaint"}, "mask of 0 and 1"),
     ],
 )
 def test_operators_that_do_not_fit_are_named(options, words):
     with pytest.raises(ValueError, match=words):
         restore(torch.rand(3, 8, 10), guided(), **{"guidance": "ddrm", "steps": 2, "seed": 0} | options)
+
+
+def test_an_operator_that_is_not_linear_is_named():
+    with pytest.raises(TypeError, match=r"should be a LinearOperator.* gave Sigmoid"):
+        restore(torch.rand(3, 8, 10), guided(), guidance="ddrm", operator=lambda shape: torch.nn.Sigmoid(), steps=2)
 
 
 def test_operators_of_a_given_factor():
@@ -431,6 +439,10 @@ def test_samplers_and_models_that_do_not_fit_are_named():
         DiffusionRestorer(model, "sde")
     with pytest.raises(ValueError, match="leave operator out"):
         DiffusionRestorer(model, operator="sr2")
+    with pytest.raises(ValueError, match="sigma is for a guidance"):
+        DiffusionRestorer(model, operator=inpainting(torch.ones(2, 2)), sigma=0.1)
+    with pytest.raises(ValueError, match="scale=2 does not fit the network, of which the factor is 1"):
+        DiffusionRestorer(model, scale=2)
     with pytest.raises(ValueError, match="cannot keep what is known"):
         DiffusionRestorer(model, "dpm++", operator=inpainting(torch.ones(2, 2)))
     with pytest.raises(TypeError, match="runs on a DDPM, not on EDM"):

@@ -160,9 +160,14 @@ def ddbm_heun(
 
     Raises:
         ValueError: the grid does not fall or starts at the end of the bridge, or churn is not in [0, 1).
+        TypeError: the process is no DDBM.
 
     Source: arXiv:2309.16948, algorithm 1.
     """
+    if not isinstance(process, DDBM):
+        raise TypeError(
+            f"ddbm_heun() is for VEBridge and VPBridge, not for {type(process).__name__}; use ancestral() or ddim()"
+        )
     grid, draw = descending(times), noise_source(noise)
     if not torch.compiler.is_compiling() and not bool(process.coefficients(grid[0]).s > 0):
         raise ValueError(f"the bridge has no slope at its end; start a little below {grid[0]:g}")

@@ -34,18 +34,18 @@ def diffpir(
         measurement: any operator with `prox`.
         lam: weight of the network's image.
         zeta: share of the noise that is drawn anew, 0.1 for deblurring, 1 for inpainting.
-        eta: further noise eta s_r / s_t sqrt(beta_t), as in the authors' code.
+        eta: further noise eta s_r / s_t sqrt(beta_t), in [0, 1], as in the authors' code.
         scale: how much of the data step is taken.
         floor: the smallest sigma that counts.
 
     Raises:
-        ValueError: zeta is not in [0, 1], or lam is not positive.
+        ValueError: zeta or eta is not in [0, 1], or lam is not positive.
         TypeError: the process is not a DDPM.
 
     Source: arXiv:2305.08995, algorithm 1.
     """
-    if not 0 <= zeta <= 1 or not lam > 0:
-        raise ValueError(f"expected zeta in [0, 1] and lam > 0, got {zeta} and {lam}")
+    if not 0 <= zeta <= 1 or not 0 <= eta <= 1 or not lam > 0:
+        raise ValueError(f"expected zeta and eta in [0, 1] and lam > 0, got {zeta}, {eta} and {lam}")
     if not isinstance(process, DDPM):
         raise TypeError(f"DiffPIR steps through the betas of a DDPM, which {type(process).__name__} does not have")
 
@@ -97,8 +97,14 @@ def noised_measurement(process: DDPM, y: Tensor, sigma: float, t: Tensor, noise:
         t: the first time.
         noise: standard normal.
 
+    Raises:
+        ValueError: the measurement has more noise than there is at t.
+
     Source: arXiv:2305.08995, code ("shift of the starting point").
     """
-    own = process.alphas_cumprod[process.nearest(sigma)]
-    now = process.coefficients(t).a ** 2 / own
-    return now.sqrt() * (own.sqrt() * y) + (1 - now * own - now * (1 - own)).clamp(min=0).sqrt() * noise
+    own, a = process.nearest(sigma), process.coefficients(t).a
+    if int(t) < own:
+        raise ValueError(
+            f"a measurement with noise of {sigma:g} is that of time {own}, which is after {int(t)}; start at a later time"
+        )
+    return a * y + (1 - a**2 / process.alphas_cumprod[own]).clamp(min=0).sqrt() * noise

@@ -69,8 +69,13 @@ def edm_heun(
     Returns:
         The state at the last level.
 
+    Raises:
+        ValueError: the levels do not fall, or churn is negative.
+
     Source: arXiv:2206.00364, algorithm 2.
     """
+    if not churn >= 0:
+        raise ValueError(f"expected churn >= 0, got {churn}")
     draw, grid = noise_source(noise), descending(sigmas)
     most = min(churn / (len(grid) - 1), math.sqrt(2) - 1)
     for sigma, after in pairwise(grid):

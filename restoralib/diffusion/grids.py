@@ -89,8 +89,8 @@ def karras(count: int, largest: float, smallest: float, rho: float = 7.0) -> Ten
     Raises:
         ValueError: there are no levels, or 0 < smallest < largest does not hold.
     """
-    if count < 1 or not 0 < smallest < largest:
-        raise ValueError(f"expected count >= 1 and 0 < smallest < largest, got {count}, {smallest} and {largest}")
+    if count < 1 or not 0 < smallest < largest < math.inf:
+        raise ValueError(f"expected count >= 1 and finite 0 < smallest < largest, got {count}, {smallest} and {largest}")
     ramp = torch.linspace(0, 1, count, dtype=torch.float64) if count > 1 else torch.zeros(1, dtype=torch.float64)
     levels = (largest ** (1 / rho) + ramp * (smallest ** (1 / rho) - largest ** (1 / rho))) ** rho
     return torch.cat([levels, torch.zeros(1, dtype=torch.float64)])

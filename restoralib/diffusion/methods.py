@@ -263,8 +263,14 @@ class ByDiffPIR(Method):
     zeta: float | None = None
 
     def times(self, process: DDPM, steps: int | None = None) -> list[float]:
-        """Denser towards the clean end: the squares of T - 1 - t are even."""
+        """Denser towards the clean end: the squares of T - 1 - t are even; those that round to one time are visited once.
+
+        Raises:
+            ValueError: as for `Method.times`, or there is one step: the last call of the network is without the measurement.
+        """
         total, count = len(process), len(super().times(process, steps)) - 1
+        if count < 2:
+            raise ValueError("DiffPIR takes at least 2 steps, for the last is the network's alone; got 1")
         positions = torch.linspace(0, total**2, count, dtype=torch.float64).sqrt().long().clamp(max=total - 1).tolist()
         return [total - 1 - place for place in dict.fromkeys(positions)]
 
@@ -322,7 +328,8 @@ class ByRePaint(Method):
 
     Args:
         length: how far it goes back up.
-        repeat: how often each stretch is walked; 1 for no travel, which is the inpainting of score-based SDEs.
+        repeat: how often each stretch is walked; 1 for no travel, which is the inpainting of score-based SDEs. As in the
+            authors' schedule there is none either where the steps are no more than `length`.
     """
 
     length: int = 10

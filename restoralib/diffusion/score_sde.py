@@ -159,8 +159,12 @@ def reverse_diffusion(process: ScoreSDE, steps: int, *, flow: bool = False) -> S
         steps: N, the number of steps into which it is cut.
         flow: half of the score, and no noise: the probability-flow ODE.
 
+    Raises:
+        TypeError: the process is no score-based SDE.
+
     Source: arXiv:2011.13456, equation 46.
     """
+    _check_score_sde(process, "reverse_diffusion()")
 
     def step(x: Tensor, denoised: Denoised, t: Tensor, r: Tensor, noise: Noise) -> Tensor:
         factor, g = process.discrete_step(t, steps)
@@ -182,9 +186,11 @@ def ancestral_sampling(process: ScoreSDE, steps: int) -> Step:
 
     Raises:
         ValueError: the process is `SubVPSDE`, which has no such steps.
+        TypeError: it is no score-based SDE.
 
     Source: arXiv:2011.13456, appendix F.
     """
+    _check_score_sde(process, "ancestral_sampling()")
     if isinstance(process, SubVPSDE):
         raise ValueError("ancestral_sampling is for VPSDE and VESDE; use euler_maruyama for SubVPSDE")
 
@@ -204,3 +210,10 @@ def ancestral_sampling(process: ScoreSDE, steps: int) -> Step:
 def discrete_index(t: Tensor, steps: int) -> Tensor:
     """Which of so many steps a time from 0 to 1 belongs to, as Score-SDE's code truncates it."""
     return (time_within(t, 0, 1) * (steps - 1)).long()
+
+
+def _check_score_sde(process: object, method: str) -> None:
+    if not isinstance(process, ScoreSDE):
+        raise TypeError(
+            f"{method} is for VPSDE, SubVPSDE and VESDE, not for {type(process).__name__}; use ancestral() or ddim()"
+        )

@@ -76,8 +76,11 @@ def sample_with_travel(
         The state at the last time.
 
     Raises:
-        ValueError: two neighbouring times are equal, it begins by going up, or the guidance needs gradients.
+        ValueError: two neighbouring times are equal, it begins by going up, the guidance needs gradients, or the process goes
+            to a degraded image.
     """
+    if process.uses_target:
+        raise ValueError(f"{type(process).__name__} goes to a degraded image and cannot travel in time; use sample()")
     if guidance is not None and guidance.needs_gradient:
         raise ValueError(f"{type(guidance).__name__} differentiates the network and cannot travel in time; use sample()")
     grid, draw = numbers_of(times), noise_source(noise)

@@ -237,6 +237,11 @@ def test_ilvr_follows_the_measurement_in_some_step():
         assert not torch.equal(one, other)
 
 
+def test_diffpir_takes_two_steps_or_more():
+    with pytest.raises(ValueError, match="at least 2 steps"):
+        DiffusionRestorer(diffusion_model(guided()), steps=1, guidance="diffpir", operator="sr2")
+
+
 def test_pigdm_takes_ddim_or_renoises_but_not_both():
     with pytest.raises(ValueError, match=r"leave out eta=0.5 or renoise"):
         ByPiGDM(eta=0.5, renoise=True)

@@ -25,6 +25,7 @@ from restoralib.diffusion import (
     PiGDM,
     VPBridge,
     ancestral,
+    ancestral_sampling,
     annealed_langevin,
     annealed_langevin_dynamics,
     blind_denoiser,
@@ -50,6 +51,7 @@ from restoralib.diffusion import (
     langevin,
     level_denoiser,
     level_steps,
+    noised_measurement,
     optimal_pairs,
     preconditioned,
     predictor_corrector,
@@ -341,6 +343,22 @@ def test_methods_name_what_does_not_fit():
     for method in (euler, euler_maruyama):
         with pytest.raises(TypeError, match="which DDPM is not"):
             method(ddpm)
+    for method in (reverse_diffusion, ancestral_sampling):
+        with pytest.raises(TypeError, match=f"{method.__name__}.* is for VPSDE, SubVPSDE and VESDE, not for DDPM"):
+            method(ddpm, 10)
+    with pytest.raises(TypeError, match="is for VEBridge and VPBridge, not for IRSDE"):
+        ddbm_heun(GaussianData(ddpm), IRSDE(cosine_thetas(10), 0.1), X, [9, 0])
+    with pytest.raises(ValueError, match="IRSDE goes to a degraded image and cannot travel"):
+        irsde = IRSDE(cosine_thetas(10), 0.1)
+        sample_with_travel(GaussianData(ddpm), irsde, X, [9, 5, 6, 0], ancestral(irsde, y=X))
+    for churn in (-1.0, math.nan):
+        with pytest.raises(ValueError, match="churn >= 0"):
+            edm_heun(GaussianData(EDM()), X, karras(3, 80.0, 0.002), churn=churn)
+    with pytest.raises(ValueError, match="finite 0 < smallest"):
+        karras(3, math.inf, 0.1)
+    for eta in (-0.1, 1.5):
+        with pytest.raises(ValueError, match="zeta and eta in"):
+            diffpir(ddpm, blurred, eta=eta)
     with pytest.raises(TypeError, match="which EDM does not have"):
         diffpir(EDM(), blurred)
     with pytest.raises(ValueError, match="no form for IRSDE"):
@@ -463,6 +481,17 @@ def test_levels_become_training_steps():
         level_steps(DDPM(linear_betas(3)), torch.linspace(0.1, 0.01, 4))
     with pytest.raises(ValueError, match=r"ends at a level of 157\.\d, below 200"):
         level_steps(process, [200.0, 5.0])
+
+
+def test_a_measurement_is_brought_from_its_own_noise_to_a_later_time():
+    process, sigma, t = DDPM(linear_betas(1000)), 0.3, torch.tensor(700)
+    noisy, draw = X + sigma * normal(1, 3, 4, 4, seed=1), torch.ones_like(X)
+    a, _, s = process.coefficients(t)
+    found = noised_measurement(process, noisy, sigma, t, draw)
+    own, added = float(a) * sigma, float((found - a * noisy)[0, 0, 0, 0])
+    assert own**2 + added**2 == pytest.approx(float(s) ** 2, rel=1e-3)  # up to the schedule's nearest level
+    with pytest.raises(ValueError, match="start at a later time"):
+        noised_measurement(process, noisy, sigma, torch.tensor(20), draw)
 
 
 def test_a_blind_denoiser_refuses_more_noise_than_it_knows():

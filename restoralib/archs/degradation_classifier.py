@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from restoralib.archs.spec import Inferred, NetSpec, StateDict, Variant
 from restoralib.blocks.degradation_prompt import DEGRADATIONS
+from restoralib.ops.precision import at_least_float32
 
 _GAIN = 8.0  # brings a trace of 5 of 255 to the size of the image's own contrasts
 
@@ -78,7 +79,7 @@ class DegradationClassifier(nn.Module):
         statistics = []
         for stage in self.stages:
             x = stage(x)
-            seen = x.float()  # in half precision the squares overflow
+            seen = x.to(at_least_float32(x.dtype))  # in half precision the squares overflow
             mean = seen.mean((2, 3))
             variance = (seen - mean[..., None, None]).square().mean((2, 3))
             statistics += [(mean + 1e-3).log(), (variance + 1e-6).log() / 2]

@@ -26,7 +26,7 @@ from restoralib.ops.levels import nearest_levels
 from restoralib.ops.pad import pad_to_multiple
 from restoralib.ops.resize import resize
 from restoralib.restoration.color import check_channels, restore_channels
-from restoralib.restoration.errors import OutOfMemory, is_out_of_memory
+from restoralib.restoration.errors import OutOfMemory, is_out_of_memory, refuse
 from restoralib.restoration.plan import TileSize
 from restoralib.restoration.run import Progress, seeded
 
@@ -215,12 +215,11 @@ def refuse_for_pipeline(**asked: Any) -> None:
     Raises:
         ValueError: one of them is there.
     """
-    names = [name for name, value in asked.items() if value]
-    if names:
-        raise ValueError(
-            f"{' and '.join(names)}: not for a DiffusersModel, whose pipeline sees the whole image on its own device; prompt, "
-            "steps and seed are, others go into DiffusersModel(arguments=…)"
-        )
+    refuse(
+        "not for a DiffusersModel, whose pipeline sees the whole image on its own device; prompt, steps and seed are, others "
+        "go into DiffusersModel(arguments=…)",
+        **asked,
+    )
 
 
 class Piped:

@@ -14,9 +14,10 @@ from restoralib.archs.spec import NetSpec
 from restoralib.diffusion import DiffusionModel, DiffusionRestorer, diffusion_model
 from restoralib.ops.tile import plan_tiles
 from restoralib.restoration.color import check_channels, restore_channels
-from restoralib.restoration.errors import OutOfMemory, is_out_of_memory
+from restoralib.restoration.errors import OutOfMemory, refuse
+from restoralib.restoration.memory import by_smaller_tiles
 from restoralib.restoration.network import Network, bound, choose_device, choose_dtype, placed, unbound
-from restoralib.restoration.plan import SMALLEST, TileSize, choose_tile
+from restoralib.restoration.plan import TileSize, choose_tile
 from restoralib.restoration.run import Progress
 
 _OVERLAP = 32
@@ -61,9 +62,7 @@ def refuse_for_diffusion(**asked: Any) -> None:
     Raises:
         ValueError: one of them is there.
     """
-    names = [name for name, value in asked.items() if value]
-    if names:
-        raise ValueError(f"{' and '.join(names)}: only for models that restore in one call; a diffusion takes many")
+    refuse("only for models that restore in one call; a diffusion takes many", **asked)
 
 
 class Diffusion:
@@ -123,24 +122,16 @@ class Diffusion:
         side = (min(side[0], height), min(side[1], width))
         if seed is None:
             seed = int(torch.randint(2**62, ()))  # from the caller's generator, once
-        while True:
-            try:
-                return self._restore(images, side, overlap, seed)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                reason = str(error).partition("\n")[0]
-            device = self.network.device
-            if device.type in ("cuda", "mps"):
-                getattr(torch, device.type).empty_cache()
-            if self.restorer.needs_whole or max(side) <= SMALLEST:
-                raise OutOfMemory(
-                    f"{side[0]} x {side[1]} pixels in {self.network.dtype} do not fit into the memory of {device}, and smaller "
-                    f"tiles cannot be had ({reason}); free memory, try another device, or a guidance without gradients"
-                )
-            side = (max(side[0] // 2, min(side[0], SMALLEST)), max(side[1] // 2, min(side[1], SMALLEST)))
+        attempt = partial(self._restore, images, overlap=overlap, seed=seed)
+        return by_smaller_tiles(attempt, side, self.network.device, self._give_up, shrink=not self.restorer.needs_whole)
 
-    def _restore(self, images: Sequence[Tensor], side: tuple[int, int], overlap: int | None, seed: int) -> list[Tensor]:
+    def _give_up(self, side: tuple[int, int], reason: str) -> OutOfMemory:
+        return OutOfMemory(
+            f"{side[0]} x {side[1]} pixels in {self.network.dtype} do not fit into the memory of {self.network.device}, and "
+            f"smaller tiles cannot be had ({reason}); free memory, try another device, or a guidance without gradients"
+        )
+
+    def _restore(self, images: Sequence[Tensor], side: tuple[int, int], *, overlap: int | None, seed: int) -> list[Tensor]:
         """Restore images whose network sees tiles of one size."""
         height, width = (self.spec.scale * length for length in images[0].shape[-2:])
         cut = side[0] < height or side[1] < width

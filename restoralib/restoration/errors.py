@@ -1,4 +1,6 @@
-"""What can end a restoration but bad arguments."""
+"""What can end a restoration, and the refusal of arguments that a kind of model has no use for."""
+
+from typing import Any
 
 import torch
 
@@ -19,3 +21,18 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
+
+
+def refuse(why: str, **asked: Any) -> None:
+    """Refuse arguments that were given.
+
+    Args:
+        why: follows their names in the message.
+        asked: arguments by name; what is false or None was not given.
+
+    Raises:
+        ValueError: one of them was.
+    """
+    names = [name for name, value in asked.items() if value]
+    if names:
+        raise ValueError(f"{' and '.join(names)}: {why}")

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from restoralib.latent.restorer import LatentRestorer
 from restoralib.restoration.color import check_channels, restore_channels
-from restoralib.restoration.errors import OutOfMemory, is_out_of_memory
+from restoralib.restoration.errors import OutOfMemory, refuse
+from restoralib.restoration.memory import by_smaller_tiles
 from restoralib.restoration.network import Network, choose_device, choose_dtype, placed
-from restoralib.restoration.plan import SMALLEST, TileSize, choose_tile
+from restoralib.restoration.plan import TileSize, choose_tile
 from restoralib.restoration.run import Progress
 
 
@@ -23,12 +24,11 @@ def refuse_for_latent(**asked: Any) -> None:
     Raises:
         ValueError: one of them is there.
     """
-    names = [name for name, value in asked.items() if value]
-    if names:
-        raise ValueError(
-            f"{' and '.join(names)}: not for a LatentRestorer, whose networks have learned their degradation and are sampled "
-            "by Euler's method; steps, seed, tile and overlap are"
-        )
+    refuse(
+        "not for a LatentRestorer, whose networks have learned their degradation and are sampled by Euler's method; steps, "
+        "seed, tile and overlap are",
+        **asked,
+    )
 
 
 class Latent:
@@ -76,25 +76,17 @@ class Latent:
         side = choose_tile(size, tile, self.spec, self.network.device, 1)
         if seed is None:
             seed = int(torch.randint(2**62, ()))  # from the caller's generator, once
-        while True:
-            try:
-                return self._restore(images, side, overlap, seed, progress)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                reason = str(error).partition("\n")[0]
-            device = self.network.device
-            if device.type in ("cuda", "mps"):
-                getattr(torch, device.type).empty_cache()
-            if max(side) <= SMALLEST:
-                raise OutOfMemory(
-                    f"tiles of {side[0]} x {side[1]} in {self.network.dtype} do not fit into the memory of {device}, and "
-                    f"smaller ones cannot be had ({reason}); free memory, or try another device"
-                )
-            side = (max(side[0] // 2, SMALLEST), max(side[1] // 2, SMALLEST))
+        attempt = partial(self._restore, images, overlap=overlap, seed=seed, progress=progress)
+        return by_smaller_tiles(attempt, side, self.network.device, self._give_up)
+
+    def _give_up(self, side: tuple[int, int], reason: str) -> OutOfMemory:
+        return OutOfMemory(
+            f"tiles of {side[0]} x {side[1]} in {self.network.dtype} do not fit into the memory of {self.network.device}, and "
+            f"smaller ones cannot be had ({reason}); free memory, or try another device"
+        )
 
     def _restore(
-        self, images: Sequence[Tensor], side: tuple[int, int], overlap: int | None, seed: int, progress: Progress
+        self, images: Sequence[Tensor], side: tuple[int, int], *, overlap: int | None, seed: int, progress: Progress
     ) -> list[Tensor]:
         assert isinstance(self.restorer, LatentRestorer)
         token = self.restorer.token

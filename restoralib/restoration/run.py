@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from restoralib.ops.tile import Span, blend_weights
-from restoralib.restoration.errors import Cancelled, OutOfMemory, is_out_of_memory
+from restoralib.restoration.errors import Cancelled, OutOfMemory
 from restoralib.restoration.exact import Exact
+from restoralib.restoration.memory import by_smaller_tiles
 from restoralib.restoration.network import Network
-from restoralib.restoration.plan import SMALLEST, Plan, plan_image
+from restoralib.restoration.plan import Plan, plan_image
 
 ProgressCallback = Callable[[int, int, str], Any]
 
@@ -79,27 +80,13 @@ class Runner:
         """
         height, width = images[0].shape[-2:]
         tile = (min(tile[0], height), min(tile[1], width))
-        reason = None
-        while True:
-            try:
-                plans = [self._plan((height, width), tile), self._plan((width, height), (tile[1], tile[0]))]
-            except ValueError as error:
-                if reason is None:
-                    raise
-                raise self._give_up(tile, reason) from error
-            try:
-                with seeded(self.seed, self.network.device):
-                    return self._restore(images, plans)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                reason = str(error).partition("\n")[0]
-            # Not in the handler: there the error keeps the tensors of the failed call alive.
-            if self.network.device.type in ("cuda", "mps"):
-                getattr(torch, self.network.device.type).empty_cache()
-            if max(tile) <= SMALLEST or not self.shrink:
-                raise self._give_up(tile, reason)
-            tile = (max(tile[0] // 2, min(tile[0], SMALLEST)), max(tile[1] // 2, min(tile[1], SMALLEST)))
+
+        def attempt(tile: tuple[int, int]) -> list[Tensor]:
+            plans = [self._plan((height, width), tile), self._plan((width, height), (tile[1], tile[0]))]
+            with seeded(self.seed, self.network.device):
+                return self._restore(images, plans)
+
+        return by_smaller_tiles(attempt, tile, self.network.device, self._give_up, shrink=self.shrink)
 
     def _give_up(self, tile: tuple[int, int], reason: str) -> OutOfMemory:
         remedy = "exact=False" if self.exact or not self.shrink else "batch=1" if self.batch > 1 else "another device"

@@ -22,6 +22,7 @@ from restoralib.training.degrade import find_degradation, scale_of
 from restoralib.training.loop import Nets, Turn
 from restoralib.training.options import (
     export_recipe,
+    network_options,
     parse_config,
     parse_recipe,
     recipe_parser,
@@ -52,10 +53,7 @@ def joint_loss(stage1: DiffIRS1, nets: Nets, batch: dict[str, Tensor]) -> Tensor
 def main(arguments: list[str] | None = None) -> None:
     """Run the recipe with command-line arguments."""
     parser = recipe_parser(__doc__, steps=300_000, batch=64, patch=128)
-    parser.add_argument("--arch", default="diffir_gopro", help="stage 2")
-    parser.add_argument(
-        "--config", nargs="*", default=[], help="arguments of the networks in place of the published, key=value"
-    )
+    network_options(parser, "diffir_gopro")
     parser.add_argument("--degrade", help="sr4, denoise:25, deblur … (default: what the network is for)")
     parser.add_argument("--first-steps", type=int, help="steps of stage 1 (default: as many)")
     options = parse_recipe(parser, arguments)

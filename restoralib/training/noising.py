@@ -18,7 +18,15 @@ from restoralib.ops.resize import resize
 from restoralib.training.batches import CleanPatches, DegradedPatches, Draw, More, Stage, held_out_pairs
 from restoralib.training.degrade import find_degradation, scale_of
 from restoralib.training.loop import Nets, Schedule, Turn
-from restoralib.training.options import RecipeParser, build, export_recipe, recipe_parser, recipe_photographs, train_stage
+from restoralib.training.options import (
+    RecipeParser,
+    build,
+    export_recipe,
+    network_options,
+    recipe_parser,
+    recipe_photographs,
+    train_stage,
+)
 
 SHARES = (0.9, 0.6, 0.3)
 """How much is left of the clean image, a of the process, where a network is asked what it sees."""
@@ -108,8 +116,7 @@ def diffusion_parser(
 ) -> RecipeParser:
     """Options of a recipe of a diffusion; no `--degrade` where the network knows no degraded image."""
     parser = recipe_parser(description, steps=steps, batch=batch, patch=patch)
-    parser.add_argument("--arch", default=arch, help="a name of `restoralib models`")
-    parser.add_argument("--config", nargs="*", default=[], help="arguments of the network in place of the published, key=value")
+    network_options(parser, arch)
     if degrade:
         parser.add_argument("--degrade", default=degrade, help="sr4, denoise:25, jpeg:10-40, derain, mixed …")
     return parser

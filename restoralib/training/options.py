@@ -59,6 +59,12 @@ def recipe_parser(description: str | None, *, steps: int | None, batch: int | No
     return parser
 
 
+def network_options(parser: argparse.ArgumentParser, arch: str) -> None:
+    """Add the options that `build` reads, with the network that is trained by default."""
+    parser.add_argument("--arch", default=arch, help="a name of `restoralib models`")
+    parser.add_argument("--config", nargs="*", default=[], help="arguments of the network in place of the published, key=value")
+
+
 def parse_recipe(parser: argparse.ArgumentParser, arguments: list[str] | None) -> argparse.Namespace:
     """Parse, and log to the terminal from here on; under torchrun, only what the first process has to say."""
     options = parser.parse_args(arguments)

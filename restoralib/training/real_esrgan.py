@@ -21,6 +21,7 @@ from restoralib.data.patches import pair_generator, random_patch
 from restoralib.data.photographs import random_corner, random_integer, turn
 from restoralib.degradations import RealESRGANDegradation
 from restoralib.losses import PerceptualLoss, gan_loss, l1_loss
+from restoralib.training.adversarial import adversarial_parser, discriminator_loss
 from restoralib.training.batches import held_out_pairs
 from restoralib.training.loop import Nets, Schedule, Turn
 from restoralib.training.options import (
@@ -28,7 +29,6 @@ from restoralib.training.options import (
     export_recipe,
     parse_config,
     parse_recipe,
-    recipe_parser,
     recipe_photographs,
     train_stage,
 )
@@ -80,24 +80,11 @@ def generator_loss(perceptual: Callable[[Tensor, Tensor], Tensor] | None, nets: 
     return loss if perceptual is None else loss + perceptual(restored, batch["target"])
 
 
-def discriminator_loss(nets: Nets, batch: dict[str, Tensor]) -> Tensor:
-    """Photographs are real, what the generator made in its turn is not."""
-    real = gan_loss(nets["discriminator"](batch["clean"]), real=True, discriminator=True)
-    return real + gan_loss(nets["discriminator"](batch["restored"]), real=False, discriminator=True)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the recipe with command-line arguments."""
-    parser = recipe_parser(__doc__, steps=400_000, batch=48, patch=64)
-    parser.add_argument("--arch", default="realesrgan_x4plus", help="the generator")
-    parser.add_argument(
-        "--config", nargs="*", default=[], help="arguments of the generator in place of the published, key=value"
-    )
-    parser.add_argument("--discriminator", nargs="*", default=[], help="arguments of the discriminator, key=value")
+    parser = adversarial_parser(__doc__, arch="realesrgan_x4plus", without_vgg="l1", steps=400_000, batch=48, patch=64)
     parser.add_argument("--first-steps", type=int, default=1_000_000, help="steps of L1 alone")
     parser.add_argument("--around", type=int, default=400, help="side of the pieces that are degraded")
-    parser.add_argument("--content", choices=("vgg", "l1"), default="vgg", help="l1 leaves the features out")
-    parser.add_argument("--vgg", help="file of VGG19's weights (default: where torchvision keeps it)")
     options = parse_recipe(parser, arguments)
     held_out, photographs = recipe_photographs(options)
     generator, config = build(options)

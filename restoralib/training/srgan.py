@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from restoralib.archs import SRGANDiscriminator
 from restoralib.losses import PerceptualLoss, gan_loss, mse_loss, total_variation_squared
+from restoralib.training.adversarial import adversarial_parser, discriminator_loss
 from restoralib.training.batches import DegradedPatches, held_out_pairs
 from restoralib.training.loop import Nets, Schedule, Turn
 from restoralib.training.options import (
@@ -24,7 +25,6 @@ from restoralib.training.options import (
     export_recipe,
     parse_config,
     parse_recipe,
-    recipe_parser,
     recipe_photographs,
     train_stage,
 )
@@ -48,23 +48,10 @@ def generator_loss(content: Callable[[Tensor, Tensor], Tensor], nets: Nets, batc
     return loss + SMOOTHNESS * total_variation_squared(restored)
 
 
-def discriminator_loss(nets: Nets, batch: dict[str, Tensor]) -> Tensor:
-    """Photographs are real, what the generator made in its turn is not."""
-    real = gan_loss(nets["discriminator"](batch["clean"]), real=True, discriminator=True)
-    return real + gan_loss(nets["discriminator"](batch["restored"]), real=False, discriminator=True)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run the recipe with command-line arguments."""
-    parser = recipe_parser(__doc__, steps=100_000, batch=16, patch=24)
-    parser.add_argument("--arch", default="srgan_x4", help="the generator")
-    parser.add_argument(
-        "--config", nargs="*", default=[], help="arguments of the generator in place of the published, key=value"
-    )
-    parser.add_argument("--discriminator", nargs="*", default=[], help="arguments of the discriminator, key=value")
+    parser = adversarial_parser(__doc__, arch="srgan_x4", without_vgg="mse", steps=100_000, batch=16, patch=24)
     parser.add_argument("--warm-up", type=int, help="steps of squared errors (default: ten epochs)")
-    parser.add_argument("--content", choices=("vgg", "mse"), default="vgg")
-    parser.add_argument("--vgg", help="file of VGG19's weights (default: where torchvision keeps it)")
     options = parse_recipe(parser, arguments)
     held_out, photographs = recipe_photographs(options)
     draw = DegradedPatches(photographs, SCALE, scale=SCALE, seed=options.seed)

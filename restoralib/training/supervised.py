@@ -22,7 +22,15 @@ from restoralib.data.photographs import split
 from restoralib.training.batches import DegradedPatches, Draw, StoredPatches, held_out_pairs
 from restoralib.training.degrade import find_degradation, scale_of
 from restoralib.training.loop import Nets, Turn
-from restoralib.training.options import build, export_recipe, parse_recipe, recipe_parser, recipe_photographs, train_stage
+from restoralib.training.options import (
+    build,
+    export_recipe,
+    network_options,
+    parse_recipe,
+    recipe_parser,
+    recipe_photographs,
+    train_stage,
+)
 from restoralib.training.published import Settings, settings_of
 from restoralib.training.validation import Validation
 
@@ -44,8 +52,7 @@ def default_degradation(spec: NetSpec) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run the recipe with command-line arguments."""
     parser = recipe_parser(__doc__, steps=None, batch=None, patch=None)
-    parser.add_argument("--arch", default="nafnet_sidd_width32", help="a name of `restoralib models`")
-    parser.add_argument("--config", nargs="*", default=[], help="arguments of the network in place of the published, key=value")
+    network_options(parser, "nafnet_sidd_width32")
     parser.add_argument("--degrade", help="sr4, denoise:25, jpeg:10-40, derain, mixed … (default: what the network is for)")
     parser.add_argument("--pairs", action="store_true", help="the folder holds stored pairs")
     parser.add_argument("--cutblur", type=float, default=0.0, help="probability of CutBlur")

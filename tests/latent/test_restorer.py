@@ -9,7 +9,7 @@ from restoralib import restore
 from restoralib.archs import DCAE, SanaDenoiser, SanaTransformer
 from restoralib.latent.restorer import LatentRestorer, degradation_text
 from restoralib.metrics import psnr
-from restoralib.restoration import Cancelled
+from restoralib.restoration import Cancelled, OutOfMemory
 
 AUTOENCODER = {
     "latent_channels": 4,
@@ -237,3 +237,20 @@ def test_arguments_without_use_are_refused(asked):
 def test_a_picture_comes_back_as_a_picture():
     restored = restore(Image.new("L", (21, 13), 90), restorer(), seed=0)
     assert (restored.mode, restored.size) == ("L", (21, 13))
+
+
+def test_tiles_that_do_not_fit_into_memory_are_halved(monkeypatch):
+    image, net, plain = torch.rand(1, 3, 24, 130), restorer(tiling="overlap"), DCAE.encode
+    expected = restore(image, net, seed=0, tile=(24, 64))
+
+    def limited(self, x):
+        if x.shape[-1] > limit:
+            raise torch.OutOfMemoryError("words")
+        return plain(self, x)
+
+    monkeypatch.setattr(DCAE, "encode", limited)
+    limit = 64
+    assert torch.equal(restore(image, net, seed=0, tile=(24, 128)), expected)
+    limit = 0
+    with pytest.raises(OutOfMemory, match=r"tiles of 24 x 32 in torch.float32 .*\(words\)"):
+        restore(image, net, seed=0, tile=(24, 128))

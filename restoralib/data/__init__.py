@@ -5,6 +5,7 @@ from restoralib.data.cutblur import cut_blur
 from restoralib.data.matlab import write_dnd_submission, write_sidd_submission
 from restoralib.data.patches import pair_generator, random_patch_pair
 from restoralib.data.photographs import Photographs, open_photographs, random_patches, read_photographs
+from restoralib.data.procedural import procedural_image
 from restoralib.data.shards import read_shards, write_shards
 from restoralib.data.tables import write_csv
 from restoralib.data.training_pairs import CleanPairs, DrawnPair, StoredPairs, draw_pair
@@ -26,6 +27,7 @@ __all__ = [
     "open_benchmark",
     "open_photographs",
     "pair_generator",
+    "procedural_image",
     "random_patch_pair",
     "random_patches",
     "read_photographs",

@@ -23,6 +23,7 @@ from typing_extensions import Unpack
 from restoralib.restoration.errors import OutOfMemory, is_out_of_memory
 from restoralib.training.logs import Log
 from restoralib.training.machine import Machine, find_machine
+from restoralib.training.muon import Muon
 from restoralib.training.schedule import Schedule
 from restoralib.training.state import StateError, check_fit, load_state, save_atomically
 
@@ -263,9 +264,13 @@ class _Player:
         self.average = copy.deepcopy(self.raw).eval().requires_grad_(False)
         self.learning = [parameter for parameter in self.raw.parameters() if parameter.requires_grad]
         schedule = self.schedule
-        self.optimizer = torch.optim.AdamW(
-            self.raw.parameters(), schedule.rate, schedule.betas, weight_decay=schedule.weight_decay
-        )
+        self.optimizer: torch.optim.Optimizer
+        if schedule.optimizer == "muon":
+            self.optimizer = Muon(self.raw, schedule.rate, schedule.betas, schedule.weight_decay)
+        else:
+            self.optimizer = torch.optim.AdamW(
+                self.raw.parameters(), schedule.rate, schedule.betas, weight_decay=schedule.weight_decay
+            )
         self.dtype = _TYPES[precision]
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "float16")
         self.raw.train()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train, by AdamW, which without weight decay is Adam.
+    """How long and how fast to train, by AdamW, which without weight decay is Adam, or by Muon.
 
     Args:
         steps: optimizer steps in all.
@@ -23,6 +24,7 @@ class Schedule:
         milestones: steps at which the rate is multiplied by gamma, as in multi-step schedules.
         gamma: what it is multiplied by.
         clip: largest length of the gradient of all weights; None to leave it alone.
+        optimizer: "adamw" or "muon", which `restoralib.training.muon` describes; `rate` is that of Adam.
 
     Raises:
         ValueError: a value is out of its range.
@@ -39,6 +41,7 @@ class Schedule:
     milestones: tuple[int, ...] = ()
     gamma: float = 0.5
     clip: float | None = 1.0
+    optimizer: Literal["adamw", "muon"] = "adamw"
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.warmup < 0 or not 0 <= self.decay <= 1 or not 0 <= self.ema < 1:
@@ -50,6 +53,9 @@ class Schedule:
             raise ValueError(
                 f"expected rate above 0, floor from 0 to rate and clip above 0, got {self.rate}, {self.floor} and {self.clip}"
             )
+
+        if self.optimizer not in ("adamw", "muon"):
+            raise ValueError(f"optimizer should be adamw or muon, got {self.optimizer!r}")
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

@@ -95,7 +95,7 @@ def test_the_super_resolution_recipe_starts_from_another_scale(photographs, tmp_
     net = super_resolution.FSRCNN(2)
     net.load_state_dict(load_file(first))
     untrained = super_resolution.FSRCNN(2)
-    (low, high), *_ = super_resolution.luma_pairs(list(read_photographs(photographs).values()), 2)
+    (low, high), *_ = super_resolution.pairs_of(list(read_photographs(photographs).values()), 2, luma=True)
     with torch.inference_mode():
         assert psnr(net(low[None]), high[None]) > psnr(untrained(low[None]), high[None]) + 1
     super_resolution.main([*common[:2], "1", *common[3:], "--scale", "3", "--out", str(second), "--init", str(first)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, SupportsIndex
@@ -48,13 +48,13 @@ class Plan:
     def __len__(self) -> int:
         return len(self.rows) * len(self.columns)
 
-    def batches(self, size: int) -> Iterator[list[tuple[int, int]]]:
-        """Numbers of row and column of up to `size` tiles of equal shape."""
+    def batches(self, size: int, images: Iterable[int] = (0,)) -> Iterator[list[tuple[int, int, int]]]:
+        """Numbers of image, row and column of up to `size` tiles of equal shape."""
 
-        def shape(tile: tuple[int, int]) -> tuple[int, ...]:
-            return tuple(stop - start for start, stop in (self.rows[tile[0]], self.columns[tile[1]]))
+        def shape(tile: tuple[int, int, int]) -> tuple[int, ...]:
+            return tuple(stop - start for start, stop in (self.rows[tile[1]], self.columns[tile[2]]))
 
-        tiles = sorted(itertools.product(range(len(self.rows)), range(len(self.columns))), key=shape, reverse=True)
+        tiles = sorted(itertools.product(images, range(len(self.rows)), range(len(self.columns))), key=shape, reverse=True)
         for _, alike in itertools.groupby(tiles, key=shape):
             group = list(alike)
             yield from (group[start : start + size] for start in range(0, len(group), size))

@@ -118,17 +118,19 @@ class Runner:
         columns = _strips(plan.columns, scale, plan.margin, network.full)
         height, width = images.shape[-2:]
         restored: Tensor | None = None
-        for number, image in enumerate(images):
+        # Images with a noise or with sums of their own go one by one; the tiles of others share calls.
+        alone = self.exact is not None or network.spec.noise > 0
+        for group in [range(n, n + 1) for n in range(len(images))] if alone else [range(len(images))]:
             noise = network.draw_noise()  # one for all tiles: with others than their neighbours' they would show
             if self.exact:
-                self.exact.gather(image[None], plan, self.progress.advance, noise)
-            for tiles in plan.batches(self.batch):
-                cuts = torch.stack([image[:, rows[row].cut, columns[column].cut] for row, column in tiles])
+                self.exact.gather(images[group.start, None], plan, self.progress.advance, noise)
+            for tiles in plan.batches(self.batch, group):
+                cuts = torch.stack([images[number, :, rows[row].cut, columns[column].cut] for number, row, column in tiles])
                 results = network(cuts, noise)
                 if restored is None:
                     shape = (len(images), results.shape[1], scale * height, scale * width)
                     restored = torch.zeros(shape, dtype=network.full, device=images.device)
-                for (row, column), result in zip(tiles, results, strict=True):
+                for (number, row, column), result in zip(tiles, results, strict=True):
                     weight = (rows[row].weight[:, None] * columns[column].weight).to(result.device)
                     restored[number, :, rows[row].place, columns[column].place] += (result * weight).to(restored.device)
                 self.progress.advance(len(tiles))

@@ -43,9 +43,8 @@ def test_the_recipe_writes_weights_that_load(task, tmp_path):
     for number, image in enumerate(photographs(3)):
         Image.fromarray(image.movedim(0, -1).numpy()).save(folder / f"{number}.png")
     out = tmp_path / "net.safetensors"
-    restorers.main(
-        [str(folder), "--task", *task, "--steps", "2", "--batch", "2", "--patch", "24", "--judged", "1", "--out", str(out)]
-    )
+    short = ["--batch", "2", "--patch", "24", "--judged", "1"]
+    restorers.main([str(folder), "--task", *task, "--steps", "2", *short, "--out", str(out)])
     net = load_model(out)
     assert net.spec.scale == 1 and net(torch.rand(1, 3, 9, 7)).shape == (1, 3, 9, 7)
     again = tmp_path / "again.safetensors"

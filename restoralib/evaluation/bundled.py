@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import Tensor
 
+from restoralib.evaluation.classical import BM3D
 from restoralib.evaluation.run import evaluate
 from restoralib.latent.restorer import LatentRestorer
 from restoralib.restoration import restore
@@ -42,14 +41,8 @@ class Figures:
 
 
 def cbm3d(sigma: float) -> Callable[[Tensor], Tensor]:
-    """CBM3D of the package bm3d, told the true noise level; raises ImportError without it."""
-    from bm3d import bm3d_rgb
-
-    def denoise(noisy: Tensor) -> Tensor:
-        restored = bm3d_rgb(noisy[0].permute(1, 2, 0).double().numpy(), sigma / 255)
-        return torch.from_numpy(np.asarray(restored)).permute(2, 0, 1)[None]
-
-    return denoise
+    """CBM3D of the package bm3d, told the true noise level, of 255."""
+    return BM3D(sigma / 255)
 
 
 def latent_methods(tile: int = 192) -> dict[str, Model]:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,9 @@ def digest(*images: Tensor | None) -> str:
 
 
 def digest_of_model(model: Callable[..., Any] | str) -> str:
-    """A model in one word: the class, weights and configuration of a module; the name of anything else."""
+    """A model in one word: class, weights and configuration of a module, the fields of a record; the name of anything else."""
+    if is_dataclass(model) and all(_plain(getattr(model, field.name)) for field in fields(model)):
+        return repr(model)
     if not isinstance(model, nn.Module):
         return model if isinstance(model, str) else f"{getattr(model, '__module__', '')}.{getattr(model, '__qualname__', '')}"
     total = hashlib.sha256(f"{type(model).__qualname__} {getattr(model, 'spec', None)!r}".encode())
@@ -47,6 +49,10 @@ def digest_of_model(model: Callable[..., Any] | str) -> str:
         if isinstance(value, Tensor):
             total.update(digest(value).encode())
     return total.hexdigest()[:16]
+
+
+def _plain(value: object) -> bool:
+    return value is None or isinstance(value, int | float | str)
 
 
 @dataclass(frozen=True)

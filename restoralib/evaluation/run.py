@@ -19,11 +19,13 @@ from torch import Tensor, nn
 from restoralib.archs.spec import NetSpec
 from restoralib.data import LAYOUTS, Benchmark, DatasetError, Pair, get_layout, open_benchmark
 from restoralib.data.reading import image_files, to_image
+from restoralib.evaluation.classical import CLASSICAL, Informed
 from restoralib.evaluation.inputs import NoiseProtocol, add_table_noise, cut_to_multiple, reduce_colours, reduce_luma
 from restoralib.evaluation.measures import Measure, Measuring, Weights, default_measures, get_measures, load_measure
 from restoralib.evaluation.pictures import write_pictures
 from restoralib.evaluation.records import Records, digest, digest_of_model
 from restoralib.evaluation.results import Evaluation, Failure, ImageFigures
+from restoralib.evaluation.synthetic import SyntheticPairs, open_synthetic
 from restoralib.images import Picture
 from restoralib.metrics import Protocol, get_protocol, luma_8_bits
 from restoralib.ops.resize import resize
@@ -32,7 +34,7 @@ from restoralib.restoration.models import Model, find_model
 from restoralib.restoration.network import choose_device
 from restoralib.restoration.plan import TileSize
 
-Data = str | os.PathLike[str] | Benchmark | Sequence[Pair] | Mapping[str, Tensor]
+Data = str | os.PathLike[str] | Benchmark | SyntheticPairs | Sequence[Pair] | Mapping[str, Tensor]
 Progress = Callable[[int, int, str], object]
 
 CLASSIC = "classic-luma"
@@ -79,9 +81,13 @@ def evaluate(
     An image that cannot be read, restored or measured is listed under `failures`, and the others go on.
 
     Args:
-        model: as `restore()` takes it, or "bicubic", "identity" (the input as it is), "noisy" (the same).
+        model: as `restore()` takes it, or "bicubic", "identity" (the input as it is), "noisy" (the same), or a key of
+            `restoralib.evaluation.classical.CLASSICAL`, such as "median3". Of one that has `for_pair` (`Informed`), the method
+            for each pair is asked first.
         data: a folder of clean images, or one of pairs (`lq` and `gt` and the like); LAYOUT:PATH, such as "set14:sets/Set14",
-            with a name of `restoralib.data.LAYOUTS`; a `Benchmark`, `Pair`s, or name -> clean image (c, h, w) in [0, 1].
+            with a name of `restoralib.data.LAYOUTS`; "synthetic-TASK:PATH" or "synthetic-TASK-LEVEL:PATH", such as
+            "synthetic-jpeg-10:photos", for `SyntheticPairs` of a folder of clean images, with `seed`; a `Benchmark`,
+            `SyntheticPairs`, `Pair`s, or name -> clean image (c, h, w) in [0, 1].
         scale: the super-resolution factor; None takes the model's.
         metrics: keys of `MEASURES`; None takes what the protocol's tables print.
         protocol: a key of `restoralib.metrics.PROTOCOLS`; for super-resolution also "classic" and "rgb", which stand for
@@ -89,7 +95,7 @@ def evaluate(
             "basicsr-y" for that of pairs, and else "rgb".
         noise: standard deviation of Gaussian noise, of 255.
         noise_protocol: how the noise is drawn and kept, as in `add_table_noise`.
-        seed: of the noise, anew for every image.
+        seed: of the noise, anew for every image, and of synthetic pairs that are named.
         name: of the model in the result.
         output: a folder that keeps the figures of each image, so that a second run goes on where the first was stopped, and at
             the end result.json and images.csv. Images that changed are measured again.
@@ -258,7 +264,7 @@ def _plan(
     chosen = chosen if isinstance(chosen, str) else _ready(chosen)
     own = _spec_of(chosen)
     scale = scale or (own.scale if own else None)
-    source = _open(data, scale)
+    source = _open(data, scale, seed)
     scale = scale or source.scale
     if chosen == "bicubic" and scale == 1:
         raise ValueError("bicubic enlarges; say by how much: scale=4 (--scale 4). What restores nothing is 'identity'")
@@ -288,8 +294,12 @@ def _usual_protocol(source: _Source, scale: int) -> Protocol:
     return own if own and own.border == "scale" else get_protocol(CLASSIC if source.makes else "basicsr-y")
 
 
-def _open(data: Data, scale: int | None) -> _Source:
+def _open(data: Data, scale: int | None, seed: int = 0) -> _Source:
     """Open what the caller named."""
+    if isinstance(data, str | os.PathLike):
+        data = open_synthetic(os.fspath(data), seed=seed) or data
+    if isinstance(data, SyntheticPairs):
+        return _Source(data.name, data, data.names, problems=data.problems, remarks=(data.told,), makes=False)
     if isinstance(data, Mapping):
         pairs = [Pair(str(name), None, to_image(image, keep_gray=True)) for name, image in data.items()]
         return _Source("images", pairs, [pair.name for pair in pairs])
@@ -355,18 +365,20 @@ def open_path(path: str, scale: int | None) -> tuple[Benchmark, str]:
 
 
 def find_method(model: Model) -> Callable[..., Any] | str:
-    """A method of `PLAIN` as its name, else the model that `find_model` finds.
+    """A method of `PLAIN` as its name, a classical one of its name, else the model that `find_model` finds.
 
     Raises:
         TypeError, ValueError, FileNotFoundError: as `find_model`.
     """
     if isinstance(model, str) and model in PLAIN:
         return model
+    if isinstance(model, str) and model in CLASSICAL:
+        return CLASSICAL[model]
     try:
         return find_model(model)
     except ValueError as error:
         named = isinstance(model, str) and not Path(model).suffix  # A file that cannot be loaded is another matter.
-        near = difflib.get_close_matches(str(model), PLAIN) if named else []
+        near = difflib.get_close_matches(str(model), [*PLAIN, *CLASSICAL]) if named else []
         if not near:
             raise
         raise ValueError(f"{error}; or did you mean {near[0]}, which is no network?") from error
@@ -476,8 +488,9 @@ class _Job:
             given, target = (_luma_sides if luma else _colour_sides)(self.plan, pair)
             if self.plan.noise is not None:
                 given = add_table_noise(given, self.plan.noise, seed=self.plan.seed, kind=self.plan.noise_protocol)
+            model = self.plan.model.for_pair(pair) if isinstance(self.plan.model, Informed) else self.plan.model
             began = time.perf_counter()
-            restored = _restore(self.plan, given, self.options, luma=luma)
+            restored = _restore(self.plan, model, given, self.options, luma=luma)
             seconds = time.perf_counter() - began
             views[luma] = _View(given[None], restored[None], None if target is None else target[None], seconds)
         return views[luma]
@@ -524,19 +537,19 @@ def _colour_sides(plan: _Plan, pair: Pair) -> tuple[Tensor, Tensor | None]:
     return given, target
 
 
-def _restore(plan: _Plan, given: Tensor, options: Mapping[str, Any], *, luma: bool) -> Tensor:
-    """(c, h, w) -> (c, s h, s w)."""
-    if plan.model == "bicubic":
+def _restore(plan: _Plan, model: Callable[..., Any] | str, given: Tensor, options: Mapping[str, Any], *, luma: bool) -> Tensor:
+    """(c, h, w) -> (c, s h, s w), by the plan's model or what it is for this pair."""
+    if model == "bicubic":
         return resize(given.double(), plan.scale)
-    if isinstance(plan.model, str):
+    if isinstance(model, str):
         return given
-    spec = _spec_of(plan.model)
+    spec = _spec_of(model)
     if plan.enlarges_first:
         given = resize(given.double(), plan.scale)
     if luma and spec is not None:
         spec = replace(spec, color="gray")  # It has the luma in hand: nothing is left to convert.
     # A picture, unlike a tensor, may leave [0, 1] as far as noise takes it.
-    restored = restore(Picture(given.float()), plan.model, spec=spec, **options)
+    restored = restore(Picture(given.float()), model, spec=spec, **options)
     return restored.color
 
 

@@ -34,6 +34,7 @@ def made(tmp_path, monkeypatch):
         "cls": "FSRCNN",
         "config": CONFIG,
         "tasks": ["sr2"],
+        "serves": ["sr2"],
         "scale": 2,
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "bytes": (tmp_path / "made.safetensors").stat().st_size,
@@ -249,3 +250,15 @@ def test_the_packages_own_weights_load_and_are_what_the_manifest_says(name):
 )
 def test_info_tells_what_a_network_is_for(name, role):
     assert model_info(name).role == role
+
+
+def test_what_new_weights_serve_is_taken_from_those_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle, "WEIGHTS", tmp_path)
+    for name, scale in (("fsrcnn_x2", 2), ("fsrcnn_x3", 3)):
+        config = {**CONFIG, "scale_factor": scale}
+        export_weights(FSRCNN(**config), tmp_path / "made.safetensors", arch="fsrcnn", config=config)
+        monkeypatch.setitem(bundle.ENTRIES, name, {"tasks": ["sr2"], "serves": ["sr2"], "scale": scale, "recipe": "made"})
+        bundle.add(name, tmp_path / "made.safetensors", commit="1a2b3c", data="none", terms="", weights_license="Apache-2.0")
+    read = read_manifest(tmp_path)
+    assert read["fsrcnn_x2"].serves == () and read["fsrcnn_x3"].serves == ("sr2",)
+    assert read["fsrcnn_x3"].offer.weights_license == "Apache-2.0" and read["fsrcnn_x2"].variant.tasks == ("sr2",)

@@ -24,19 +24,42 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
+_NINE = ["denoise", "denoise_real", "jpeg", "deblur", "defocus", "derain", "dehaze", "low_light", "demoire"]
+
+
+def _restorer(tasks: list[str], command: str, serves: list[str] | None = None) -> dict[str, Any]:
+    serves = tasks if serves is None else serves
+    return {"tasks": tasks, "serves": serves, "scale": 1, "recipe": f"restoralib.training.restorers --task {command}"}
+
+
+def _enlarger(scale: int, arch: str, serves: list[str]) -> dict[str, Any]:
+    recipe = f"restoralib.training.super_resolution --arch {arch} --scale {scale}"
+    return {"tasks": [f"sr{scale}"], "serves": serves, "scale": scale, "recipe": recipe}
+
+
 ENTRIES: dict[str, dict[str, Any]] = {
-    "degradation_classifier": {"tasks": ["auto"], "scale": 1, "recipe": "restoralib.training.classifier"},
-    "fsrcnn_x2": {"tasks": ["sr2"], "scale": 2, "recipe": "restoralib.training.super_resolution --scale 2"},
-    "fsrcnn_x3": {"tasks": ["sr3"], "scale": 3, "recipe": "restoralib.training.super_resolution --scale 3"},
-    "fsrcnn_x4": {"tasks": ["sr4"], "scale": 4, "recipe": "restoralib.training.super_resolution --scale 4"},
-    "latent_autoencoder": {"tasks": [], "scale": 1, "recipe": "restoralib.training.latent --stage autoencoder"},
+    "degradation_classifier": {"tasks": ["auto"], "serves": ["auto"], "scale": 1, "recipe": "restoralib.training.classifier"},
+    **{f"fsrcnn_x{scale}": _enlarger(scale, "fsrcnn", []) for scale in (2, 3, 4)},
+    **{f"rlfn32_x{scale}": _enlarger(scale, "rlfn", [f"sr{scale}"]) for scale in (2, 3, 4)},
+    "rlfn32_x4_free": _enlarger(4, "rlfn", ["sr4-free"]),
+    "latent_autoencoder": {
+        "tasks": [],
+        "serves": [],
+        "scale": 1,
+        "recipe": "restoralib.training.latent --stage autoencoder",
+    },
     "latent_denoise": {
         "tasks": ["denoise"],
+        "serves": [],
         "scale": 1,
         "recipe": "restoralib.training.latent --stage denoiser",
         "latent": {"autoencoder": "latent_autoencoder", "degradation": "denoise", "steps": 1, "least": 128},
     },
-    "nafnet_denoise": {"tasks": ["denoise"], "scale": 1, "recipe": "restoralib.training.denoise"},
+    "nafnet_denoise": {"tasks": ["denoise"], "serves": ["denoise"], "scale": 1, "recipe": "restoralib.training.denoise"},
+    "nafnet_denoise_free": _restorer(["denoise"], "denoise", ["denoise-free"]),
+    "nafnet_all_in_one": _restorer(_NINE, "mixed", ["all_in_one"]),
+    "nafnet_deblur": _restorer(["deblur", "defocus"], "deblur defocus"),
+    **{f"nafnet_{task}": _restorer([task], task) for task in _NINE if task not in ("denoise", "deblur", "defocus")},
 }
 
 
@@ -46,8 +69,17 @@ def write_manifest(entries: list[dict[str, Any]]) -> None:
     (WEIGHTS / "manifest.json").write_text(text + "\n", encoding="utf-8")
 
 
-def add(name: str, file: Path, *, commit: str, data: str, terms: str, recipe: str | None = None) -> None:
-    """Copy a weights file into the package and enter it.
+def add(
+    name: str,
+    file: Path,
+    *,
+    commit: str,
+    data: str,
+    terms: str,
+    recipe: str | None = None,
+    weights_license: str = "LicenseRef-research-data",
+) -> None:
+    """Copy a weights file into the package and enter it; the tasks that it serves are taken from those that served them.
 
     Args:
         name: one of ENTRIES.
@@ -56,6 +88,7 @@ def add(name: str, file: Path, *, commit: str, data: str, terms: str, recipe: st
         data: what it was trained on.
         terms: what the terms of that data ask of a user of the weights.
         recipe: the command that trained it, where it differs from the recipe's defaults.
+        weights_license: SPDX identifier, by default that of weights of research data.
     """
     target = WEIGHTS / f"{name}.safetensors"
     shutil.copyfile(file, target)
@@ -74,7 +107,7 @@ def add(name: str, file: Path, *, commit: str, data: str, terms: str, recipe: st
         "bytes": target.stat().st_size,
         "sha256": hashlib.sha256(target.read_bytes()).hexdigest(),
         "code_license": "Apache-2.0",
-        "weights_license": "LicenseRef-research-data",
+        "weights_license": weights_license,
         "data": data,
         "terms": terms,
         "commit": commit,
@@ -82,7 +115,10 @@ def add(name: str, file: Path, *, commit: str, data: str, terms: str, recipe: st
     }
     if recipe:
         entry["recipe"] = recipe
-    write_manifest([*(other for other in read_entries(WEIGHTS) if other["name"] != name), entry])
+    others = [other for other in read_entries(WEIGHTS) if other["name"] != name]
+    for other in others:
+        other["serves"] = [task for task in other["serves"] if task not in entry["serves"]]
+    write_manifest([*others, entry])
 
 
 def record_figures(rows: list[dict[str, Any]] | dict[str, Any]) -> None:
@@ -126,13 +162,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", help="what the weights were trained on")
     parser.add_argument("--terms", help="what the terms of that data ask of a user of the weights")
     parser.add_argument("--recipe")
+    parser.add_argument("--license", default="LicenseRef-research-data", help="SPDX identifier of the weights' licence")
     parser.add_argument("--figures", type=Path)
     options = parser.parse_args(arguments)
     if options.figures:
         record_figures(json.loads(options.figures.read_text(encoding="utf-8")))
     elif options.name and options.file and options.commit and options.data and options.terms:
         about = {"commit": options.commit, "data": options.data, "terms": options.terms, "recipe": options.recipe}
-        add(options.name, options.file, **about)
+        add(options.name, options.file, **about, weights_license=options.license)
     else:
         parser.error("name a model, its file, --commit, --data and --terms; or --figures")
 

@@ -29,6 +29,7 @@ from restoralib.checkpoints import (
     read_checkpoint,
     recorded,
     skeleton,
+    with_arguments,
 )
 from restoralib.latent.restorer import LatentRestorer, degradation_text
 from restoralib.zoo.bundled import read_manifest
@@ -165,7 +166,7 @@ def create_model(name: str, *, weights: str | PathLike[str] | None = None, **ove
     variant = _find(name)
     config = {**variant.config, **overrides}
     if weights is None:
-        return variant.cls(**config)
+        return with_arguments(variant.cls, config)
     path = _bundled_file(name) if weights == "bundled" else Path(weights)
     state_dict, metadata = read_checkpoint(path)
     with naming(path):
@@ -199,12 +200,13 @@ def load_bundled(name: str) -> nn.Module:
 BUNDLED = read_manifest(Path(__file__).parents[1] / "weights")
 
 TASKS: Mapping[str, str | None] = {
-    task: next((name for name, bundled in BUNDLED.items() if task in bundled.variant.tasks and not bundled.latent), None)
-    for task in _TASK_NAMES
+    **dict.fromkeys(_TASK_NAMES),
+    **{task: name for name, bundled in BUNDLED.items() for task in bundled.serves},
 }
 """The tasks of `restore`, and the bundled model that does each; None where weights have to be brought.
 
-The small denoiser of latents is there to be asked for by its name.
+"denoise-free" and "sr4-free" have weights that were trained without photographs whose terms forbid commercial use, and
+"all_in_one" undoes whatever it finds. The small denoiser of latents is there to be asked for by its name.
 """
 
 

@@ -21,6 +21,7 @@ class Bundled:
         offer: licences, terms, data and figures.
         file: the weights.
         sha256: of the file's bytes.
+        serves: what `restore` takes the model for where it is asked for a task; others are there by their names alone.
         latent: what a denoiser of latents restores images with: "autoencoder", the name of the bundled one whose latents it
             knows; "degradation", its text; "steps" and "least". Empty for others.
     """
@@ -29,6 +30,7 @@ class Bundled:
     offer: Published
     file: Path
     sha256: str
+    serves: tuple[str, ...]
     latent: Mapping[str, Any]
 
 
@@ -50,4 +52,4 @@ def _read_entry(entry: Mapping[str, Any], folder: Path) -> Bundled:
     page = f"bundled ({entry['file']})"
     licences = (entry["code_license"], entry["weights_license"])
     offer = Published(page, *licences, entry["data"], entry["figures"], entry["terms"])
-    return Bundled(variant, offer, folder / entry["file"], entry["sha256"], entry.get("latent", {}))
+    return Bundled(variant, offer, folder / entry["file"], entry["sha256"], tuple(entry["serves"]), entry.get("latent", {}))

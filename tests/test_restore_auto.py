@@ -65,7 +65,8 @@ def test_what_is_seen_is_undone_one_after_the_other_and_what_has_no_weights_is_n
     torch.testing.assert_close(restored, ((image + 0.1) * 2).clamp(max=1))  # noise first, haze last
     assert any("auto sees denoise (98%), dehaze (98%)" in record.message for record in caplog.records)
     with pytest.warns(
-        UserWarning, match=r"derain \(98%\), which is left: no weights for 'derain' are bundled; get a checkpoint"
+        UserWarning,
+        match=r"derain \(98%\), which is left: no weights for 'derain' are bundled; .* --models derain=PATH",
     ):
         assert torch.equal(restore(image, Auto(classifier=Says("derain"))), image)
     assert torch.equal(restore(image, Auto(classifier=Says("derain")), models={"derain": Shift(0)}), image)
@@ -161,7 +162,15 @@ def test_degradations_of_a_photograph_are_told(task, degradation):
     assert {name for name, chance in chances.items() if chance > 0.5} == ({task} if task else set())
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 40), (33, 7), (700, 900)])
+@pytest.mark.parametrize("size", [(16, 16), (17, 40), (33, 17), (700, 900)])
 def test_any_size_is_estimated(size):
     chances = estimate(torch.full((1, *size), 0.5))
-    assert all(0 <= chance <= 1 for chance in chances.values())
+    assert all(0 < chance < 1 for chance in chances.values())
+
+
+@pytest.mark.parametrize("size", [(1, 1), (15, 400), (33, 7)])
+def test_of_what_is_too_small_to_tell_nothing_is_claimed(size):
+    image = torch.rand(3, *size)
+    assert estimate(image) == dict.fromkeys(DEGRADATIONS, 0.0)
+    assert torch.equal(restore(image), image)
+    assert estimate(image, Says("jpeg"))["jpeg"] > 0.9  # another classifier may know better

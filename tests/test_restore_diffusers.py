@@ -48,6 +48,12 @@ def test_any_size_comes_back_as_it_was(size, gives):
     assert width % 16 == height % 16 == 0 and min(width, height) >= 64
 
 
+@pytest.mark.parametrize("images", [[], [[]]])
+def test_a_pipeline_without_a_result_is_told(images):
+    with pytest.raises(ValueError, match="the pipeline gives an empty list of images; look at its output_type"):
+        restore(torch.rand(3, 20, 30), DiffusersModel(lambda image: SimpleNamespace(images=images)))
+
+
 def test_images_are_scaled_to_what_the_pipeline_was_trained_on_and_back():
     pipeline = Editor()
     restored = restore(torch.full((1, 40, 160), 0.5), DiffusersModel(pipeline, "darken", pixels=128 * 128, smallest=16))

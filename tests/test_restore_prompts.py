@@ -221,6 +221,26 @@ def test_parts_that_are_not_understood_are_named():
     assert understand("Please get rid of the noise.").unclear == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "tasks", "unclear"),
+    [
+        ("remove the rain and the cat", "derain", "the cat"),
+        ("Remove the rain, the cat and the noise!", "derain denoise", "the cat"),
+        ("get rid of the blur, the moire and my ex, please", "deblur demoire", "my ex"),
+        ("remove the noise and the dust, then brighten it", "denoise low_light", "the dust"),
+        ("remove the haze and the ugly fog over the hills", "dehaze", ""),
+        ("remove the rain and leave the sky", "derain", ""),
+        ("remove the noise, the colours are fine", "denoise", ""),
+        ("remove noise and sharpen the face", "denoise deblur", ""),
+        ("remove the rain from the street and the sky", "derain", ""),
+    ],
+)
+def test_unknown_things_beside_known_ones_are_named(text, tasks, unclear):
+    wish = understand(text)
+    assert wish.tasks == tuple(tasks.split()) and wish.kept == ()
+    assert wish.unclear == ((unclear,) if unclear else ())
+
+
 def test_every_task_has_words():
     told = {
         understand(f"please remove the {word}").tasks

@@ -86,6 +86,10 @@ def from_x0(prediction: Prediction, x0: Tensor, process: Process, x_t: Tensor, t
     raise ValueError(f"unknown prediction {prediction!r}; choose one of {', '.join(PREDICTIONS)}")
 
 
+class NotFiniteError(FloatingPointError, RuntimeError):
+    """A network gives NaN or infinity in the midst of a sampling."""
+
+
 def call_network(
     net: Callable[[Tensor, Tensor], Tensor], x: Tensor, t: Tensor, time: Callable[[Tensor], Tensor] | None = None
 ) -> Tensor:
@@ -99,13 +103,13 @@ def check_output(value: Tensor, x: Tensor, t: Tensor, channels: int) -> Tensor:
 
     Raises:
         ValueError: it has another shape.
-        RuntimeError: it has values that are not finite; under `torch.compile` that is not checked.
+        NotFiniteError: it has values that are not finite; under `torch.compile` that is not checked.
     """
     expected = (x.shape[0], channels, *x.shape[2:])
     if value.shape != expected:
         raise ValueError(f"the network gives {tuple(value.shape)} for a state {tuple(x.shape)}; expected {expected}")
     if not torch.compiler.is_compiling() and not bool(value.isfinite().all()):
-        raise RuntimeError(
+        raise NotFiniteError(
             f"the network gives values that are not finite at time {float(t.max()):g}; look at the range of its input "
             f"(from {float(x.min()):.3g} to {float(x.max()):.3g}), its weights, or the precision"
         )

@@ -70,5 +70,5 @@ def flow_dpm_schedule(steps: int, shift: float = 3.0, *, train_steps: int = 1000
 
 
 def _check_steps(steps: int) -> None:
-    if steps < 1:
-        raise ValueError(f"expected at least one step, got {steps}")
+    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+        raise ValueError(f"steps should be at least 1 and whole, got {steps!r}")

@@ -9,6 +9,7 @@ the training are gone through in tiles at every step, whose predictions are aver
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -83,6 +84,8 @@ def stablesr_times(steps: int = 200) -> list[int]:
     Raises:
         ValueError: there are not 1 to 1000 steps.
     """
+    if not isinstance(steps, int) or isinstance(steps, bool):
+        raise ValueError(f"steps should be a whole number from 1 to 1000, got {steps!r}")
     times = training_steps(1000, steps)
     return [999, -1] if steps == 1 else [*times, -1]
 
@@ -232,7 +235,7 @@ def stablesr(
     image are kept in memory; the networks see one tile at a time.
 
     Args:
-        image: (b, 3, h, w) in [0, 1], RGB.
+        image: (b, 3, h, w) in [0, 1], RGB; what lies outside is clipped, with a warning.
         parts: the networks.
         context: vectors of the prompt by the text encoder that the U-Net was trained with (OpenCLIP ViT-H/14 for Stable
             Diffusion 2), (b or 1, m, d). StableSR was trained with the empty prompt, whose vectors have to be brought.
@@ -259,9 +262,17 @@ def stablesr(
         (b, 3, round(scale h), round(scale w)) in [0, 1], of the image's type.
 
     Raises:
-        ValueError: the image is none of three channels, or an argument is none of these.
+        ValueError: the image is none of three channels or not finite, or an argument is none of these.
     """
     _check(image, parts, scale, sampler, colour, w, smallest)
+    lowest, highest = (float(value) for value in torch.aminmax(image))
+    if lowest < 0 or highest > 1:
+        warnings.warn(
+            f"the image has values from {lowest:g} to {highest:g}, and what lies outside 0 to 1 is clipped; divide one of "
+            "8 bits by 255",
+            stacklevel=3,
+        )
+        image = image.clamp(0, 1)
     autoencoder, process, draw = parts.autoencoder, stablesr_process(), noise_source(noise)
     height, width = image.shape[-2:]
     like = next(parts.unet.parameters())
@@ -341,6 +352,8 @@ def _check(
             f"stablesr expects RGB images (b, {parts.autoencoder.spec.in_channels}, h, w) in [0, 1], got {image.dtype} of "
             f"shape {tuple(image.shape)}; repeat the channel of a grey one: image.expand(-1, 3, -1, -1)"
         )
+    if not image.isfinite().all():
+        raise ValueError("the image has NaN or infinity; repair it before")
     if 0 in image.shape:
         raise ValueError(f"the image is empty: {tuple(image.shape)}")
     if not (scale > 0 and math.isfinite(scale)) or smallest < 1:

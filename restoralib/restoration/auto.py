@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 _WHOLE = 512 * 512  # pixels of an image that is looked at as a whole
 _PIECE, _PIECES = 256, 3  # side of the pieces of a larger one, and how many along an axis
 
+_LEAST = 16  # pixels a side, below which an image tells our classifier nothing of its degradations
 _SURE = 0.95  # to leave a faint degradation costs less than to spoil a clean photograph
 
 UNDO_ORDER = (
@@ -131,7 +132,8 @@ def _without_weights(tasks: Sequence[str]) -> str:
     published = ", ".join(names[:4]) + (" …" if len(names) > 4 else "") if names else "a network for it"
     return (
         f"no weights for {', '.join(map(repr, tasks))} are bundled; get a checkpoint (for {task!r} of {published}) from its "
-        f"authors, whom restoralib.zoo.model_info names, and pass models={{{task!r}: PATH}}"
+        f"authors, whom restoralib.zoo.model_info names, and pass models={{{task!r}: PATH}}, on the command line "
+        f"--models {task}=PATH"
     )
 
 
@@ -148,7 +150,8 @@ def estimate(
 
     The classifier knows the strengths of `restoralib.degradations.draw_task` (noise from sigma 5, JPEG up to quality 40 …) and
     looks at the image in its own resolution. Of an image of more than 512x512 pixels it sees nine pieces of 256x256, and the
-    mean of their logits, each also mirrored, counts.
+    mean of their logits, each also mirrored, counts. An image whose height or width is below 16 pixels is too small
+    for the bundled classifier to tell anything by: it gives every degradation the chance 0.
 
     Args:
         image: (b, c, h, w) or (c, h, w) in [0, 1], grey or RGB, of any size; of a batch, the most that any image shows.
@@ -162,6 +165,9 @@ def estimate(
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"auto tells the degradations of grey and RGB images, got the shape {tuple(image.shape)}; name a task")
     place = choose_device(device)
+    if classifier is None and min(images.shape[-2:]) < _LEAST:
+        logger.info("auto cannot tell the degradations of %d x %d pixels", *images.shape[-2:])
+        return dict.fromkeys(DEGRADATIONS, 0.0)
     logits = tell(_bundled(place) if classifier is None else classifier, images, place)
     return dict(zip(DEGRADATIONS, logits.sigmoid().amax(0).tolist(), strict=True))
 

@@ -122,7 +122,8 @@ class DiffusersModel:
         """Restore images (b, c, h, w) in [0, 1]; image k of a batch has the noise of seed + k.
 
         Raises:
-            ValueError: there is no prompt but the pipeline takes one, or it has no such argument; the channels are others.
+            ValueError: there is no prompt but the pipeline takes one, or it has no such argument; the channels are others; the
+                pipeline gives no image.
             FloatingPointError: the pipeline gives NaN.
             OutOfMemory: the image is too large for the memory.
         """
@@ -256,6 +257,8 @@ def _to_pil(x: Tensor) -> Any:
 def _first_image(images: Any) -> Tensor:
     """(1, 3, h, w) in [0, 1] of what a pipeline gives: PIL images, arrays (n, h, w, c) or tensors (n, c, h, w)."""
     while isinstance(images, list | tuple):
+        if not images:
+            raise ValueError("the pipeline gives an empty list of images; look at its output_type and its safety checker")
         images = images[0]
     if isinstance(images, Tensor):
         tensor = images if images.ndim == 4 else images[None]

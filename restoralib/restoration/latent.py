@@ -100,17 +100,22 @@ class Latent:
             for asked, length, all_ in zip(side, (height, width), whole, strict=True)
         )
         shared = min(self.restorer.overlap, min(tile) // 4) if overlap is None else overlap
+        told = 0
+
+        def advance(done: int, total: int, stage: str) -> None:
+            nonlocal told  # what overflows in half precision begins anew, and is counted once
+            progress.advance(int(done > told), stage)
+            told = max(told, done)
+
         self.network.model = partial(
-            self.restorer,
-            steps=self.steps,
-            tile=tile,
-            overlap=shared // token * token,
-            progress=lambda done, total, stage: progress.advance(1, stage),
+            self.restorer, steps=self.steps, tile=tile, overlap=shared // token * token, progress=advance
         )
         samples = sum(len(image) for image in images)
         progress.begin(samples * self.calls)
 
         def sampled(degraded: Tensor, number: int) -> Tensor:
+            nonlocal told
+            told = 0
             noise = torch.randn(1, channels, rows, columns, generator=torch.Generator().manual_seed(seed + number))
             return self.network.run(degraded, noise=noise.to(degraded))
 

@@ -103,12 +103,18 @@ class Network:
             FloatingPointError: it is not finite, in half precision only where `strict`.
         """
         if self.dtype != self.full:
-            with torch.autocast(self.device.type, self.dtype):
-                restored = first(self.model(x, *inputs, **given)).to(self.full)
-            if restored.isfinite().all():
-                return restored
+            reason = None
+            try:
+                with torch.autocast(self.device.type, self.dtype):
+                    restored = first(self.model(x, *inputs, **given)).to(self.full)
+                if restored.isfinite().all():
+                    return restored
+            except FloatingPointError as error:  # a sampler stops at the first such step
+                reason = error
             if self.strict:
-                raise FloatingPointError(f"the model overflows in {self.dtype}; use dtype='float32', or strict=False")
+                raise FloatingPointError(
+                    f"the model overflows in {self.dtype}; use dtype='float32', or strict=False"
+                ) from reason
             if not self.overflowed:
                 warnings.warn(f"the model overflows in {self.dtype}; such tiles are computed in float32", stacklevel=2)
             self.overflowed = True

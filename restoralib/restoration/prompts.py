@@ -327,6 +327,11 @@ def _is_adjective(fault: str) -> bool:
     return fault.endswith(("y", "ed", "dark", "dim", "lit", "unsharp", "focus"))
 
 
+def _is_thing(word: str) -> bool:
+    """Whether a word that is not known names something of its own."""
+    return word not in _FILLER and word not in _THING
+
+
 def _undoing(words: list[str]) -> bool:
     """Whether the words just before say that what follows is to go: "remove the"."""
     for word in reversed(words[-3:]):
@@ -375,6 +380,7 @@ class _Reader:
         self.unwanted = False
         self.less = False
         self.object: list[str] = []  # what the last verb is about
+        self.listed: list[str] | None = None  # what stands beside something known, after "and" or a comma
 
     def close(self) -> None:
         """End a clause: one that asks for something, and named nothing known, is unclear or asks for whatever there is."""
@@ -422,7 +428,10 @@ class _Reader:
 
     def _end_object(self) -> None:
         """End what a verb is about: where it is nothing known, the wish is unclear."""
-        things = [word for word in self.object[1:] if word not in _FILLER and word not in _THING]
+        if self.listed and self.listed[0] in _DETERMINERS and any(_is_thing(word) for word in self.listed):
+            self.unclear.append(" ".join(self.listed))  # "remove the rain and the cat"
+        self.listed = None
+        things = [word for word in self.object[1:] if _is_thing(word)]
         if (
             things
             and self.mood in ("undo", "add", "foreign")
@@ -440,13 +449,15 @@ class _Reader:
         if isinstance(item, _Mention):
             self._mention(item)
             self.before.append(item.text)
-            self.joint, self.object = "", []
+            self.joint, self.object, self.listed = "", [], None
             return
         if item in ".;:!?\n()":
             self.close()
             return
         if item in (",", "and", "or", "plus"):
+            beside = self.mood == "undo" and (isinstance(self.previous, _Mention) or self.listed is not None)
             self._end_object()
+            self.listed = [] if beside else None
             self.joint = item
             if self.mood == "make":
                 self.mood = "open"
@@ -468,8 +479,15 @@ class _Reader:
         # A new subject after a comma or "and" begins a clause: "keep the grain, it is too dark".
         if self.joint and item in ("it", "i", "there", "we", "they", "this") and self.before:
             self.close()
+        if item in _BE and self.listed and any(map(_is_thing, self.listed)):
+            self.listed = None
+            self.close()  # "remove the noise, the colours are fine"
         self.ordered = False
+        state = (self.mood, self.negation, len(self.found))
         self._word(item)
+        if self.listed is not None:
+            turned = self.ordered or state != (self.mood, self.negation, len(self.found))
+            self.listed = None if turned else [*self.listed, item]
         self.object = [item] if self.ordered else [*self.object, item] if self.object else []
         self.before.append(item)
         self.joint = ""

@@ -226,6 +226,28 @@ def test_half_precision_and_float64_run():
     assert next(net.parameters()).dtype == torch.float32  # the caller's is not touched
 
 
+def test_what_overflows_in_half_precision_is_sampled_again_in_float32(monkeypatch):
+    net, image, plain, seen = restorer(), torch.rand(1, 3, 20, 28, generator=seeded()), DCAE.encode, []
+
+    def large(self, x):  # more than float16 has, where it is the type of the computation
+        return plain(self, x) * (1e30 if torch.is_autocast_enabled("cpu") else 1)
+
+    monkeypatch.setattr(DCAE, "encode", large)
+    with pytest.warns(UserWarning, match=r"overflows in torch.float16; such tiles are computed in float32") as told:
+        restored = restore(image.repeat(2, 1, 1, 1), net, seed=0, dtype="float16", progress=lambda *news: seen.append(news[:2]))
+    assert len(told) == 1
+    torch.testing.assert_close(restored, restore(image.repeat(2, 1, 1, 1), net, seed=0))
+    assert seen[-1][0] == seen[-1][1] == 2 * net.calls() and [done for done, _ in seen] == sorted(done for done, _ in seen)
+    with pytest.raises(FloatingPointError, match=r"the model overflows in torch.float16; use dtype='float32'"):
+        restore(image, net, seed=0, dtype="float16", strict=True)
+
+
+@pytest.mark.parametrize("steps", [1.5, 0, True, "4"])
+def test_steps_that_are_none_are_refused(steps):
+    with pytest.raises(ValueError, match="steps should be at least 1 and whole"):
+        restore(torch.rand(3, 8, 8), restorer(), steps=steps)
+
+
 @pytest.mark.parametrize(
     "asked", [{"prompt": "denoise"}, {"exact": True}, {"ensemble": True}, {"batch": 2}, {"sampler": "ddim"}, {"scale": 2}]
 )

@@ -60,7 +60,7 @@ def test_schedules_fall_from_noise_to_nothing():
         levels = make(20)
         assert levels.shape == (21,) and levels.diff().lt(0).all() and levels[-1] == 0
         assert float(levels[0]) == pytest.approx(first, abs=1e-4)
-        with pytest.raises(ValueError, match="at least one step"):
+        with pytest.raises(ValueError, match="at least 1 and whole"):
             make(0)
         with pytest.raises(ValueError, match="positive shift"):
             make(3, 0)

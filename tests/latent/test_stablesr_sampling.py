@@ -1,6 +1,7 @@
 """StableSR's sampling, from an image to one four times as large."""
 
 import math
+import warnings
 from itertools import pairwise
 
 import pytest
@@ -245,6 +246,26 @@ def test_single_precision_networks_take_and_give_the_images_type():
     half = StableSRParts(*(net.bfloat16() for net in (parts.unet, parts.guidance_encoder, parts.autoencoder)))
     result = run(image.bfloat16(), half, colour="wavelet")
     assert result.dtype == torch.bfloat16 and result.isfinite().all()
+
+
+def test_what_lies_outside_the_range_is_clipped_with_a_warning(parts):
+    image = torch.rand(1, 3, 9, 8, dtype=torch.float64)
+    beyond = image * 1.5 - 0.1
+    with pytest.warns(UserWarning, match=r"values from -0\.\d+ to 1\.\d+, and what lies outside 0 to 1 is clipped") as told:
+        restored = run(beyond, parts)
+    assert len(told) == 1 and told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.testing.assert_close(restored, run(beyond.clamp(0, 1), parts))
+    image[0, 0, 3, 3] = float("nan")
+    with pytest.raises(ValueError, match="the image has NaN or infinity"):
+        run(image, parts)
+
+
+@pytest.mark.parametrize("steps", [1.5, True, "9"])
+def test_steps_are_whole(steps):
+    with pytest.raises(ValueError, match="whole number from 1 to 1000, got"):
+        stablesr_times(steps)
 
 
 def test_a_plain_autoencoder_serves_without_wrapping(parts):

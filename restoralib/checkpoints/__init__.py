@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from restoralib.archs.spec import Inferred, NetSpec
-from restoralib.checkpoints.building import build, load_weights, skeleton
+from restoralib.checkpoints.building import build, load_weights, skeleton, with_arguments
 from restoralib.checkpoints.errors import (
     AmbiguousCheckpoint,
     CheckpointError,
@@ -31,6 +31,7 @@ from restoralib.checkpoints.errors import (
 from restoralib.checkpoints.interpolation import interpolate_weights
 from restoralib.checkpoints.reading import read_checkpoint
 from restoralib.checkpoints.recognition import recognize, recorded
+from restoralib.checkpoints.writing import write_weights
 
 __all__ = [
     "AmbiguousCheckpoint",
@@ -51,6 +52,8 @@ __all__ = [
     "recorded",
     "settle",
     "skeleton",
+    "with_arguments",
+    "write_weights",
 ]
 
 

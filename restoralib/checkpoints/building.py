@@ -46,9 +46,16 @@ def build(cls: type[nn.Module], config: Mapping[str, Any], state_dict: StateDict
     if tables > _MAX_TABLES:
         raise DamagedCheckpoint(f"{text} has {tables:,} bytes of tables that are not in the file, too many")
     with torch.random.fork_rng(devices=[]):
-        net = cls(**config)
+        net = with_arguments(cls, config)
     load_weights(net, state_dict)
     return net.eval()
+
+
+def with_arguments(cls: type[nn.Module], config: Mapping[str, Any]) -> nn.Module:
+    """A network that remembers its constructor's arguments as `built_with`, for files that are written of it later."""
+    net = cls(**config)
+    object.__setattr__(net, "built_with", dict(config))
+    return net
 
 
 def skeleton(cls: type[nn.Module], config: Mapping[str, Any], *, calls: int = 1_000_000) -> nn.Module:

@@ -2,32 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from restoralib.checkpoints.writing import write_weights as export_weights
 
-import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
-
-
-def export_weights(net: nn.Module, path: Path, *, arch: str, config: Mapping[str, Any], half: bool = False) -> None:
-    """Write the state dict with the architecture and its constructor arguments as metadata.
-
-    Args:
-        net: the trained network.
-        path: the `.safetensors` file to write.
-        arch: name of the architecture in `restoralib.archs`.
-        config: constructor arguments.
-        half: store as float16, which halves the file; loading gives float32 again.
-    """
-    state: dict[str, Tensor] = {}
-    for key, value in net.state_dict().items():
-        value = (value.half() if half and value.is_floating_point() else value).detach().cpu().contiguous()
-        # The format has no shared tensors: weights that a network knows by two names are written twice.
-        shared = any(value.data_ptr() == other.data_ptr() for other in state.values() if value.numel())
-        state[key] = value.clone() if shared else value
-    if half and not all(torch.isfinite(value).all() for value in state.values()):
-        raise ValueError("weights overflow in float16; export them with half=False")
-    save_file(state, path, metadata={"arch": arch, "class": type(net).__name__, "config": json.dumps(dict(config))})
+__all__ = ["export_weights"]

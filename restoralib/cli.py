@@ -1,4 +1,4 @@
-"""The command line: `restoralib restore`, `evaluate`, `report`, `train`, `models`, `capabilities`, `info`, `compare`, `doctor`.
+"""The command line: `restoralib restore`, `video`, `evaluate`, `report`, `train`, `models`, `capabilities`, `info` and others.
 
 It maps arguments to functions of the library and draws what they give. Whatever needs torch is imported inside the commands, so
 that `--help` answers at once.
@@ -575,6 +575,99 @@ def restore(
         line = reason if reason.startswith((f"{source}:", f"{source} ")) else f"{source}: {reason}"
         messages.print(f"[red]failed:[/red] {escape(line)}", highlight=False, soft_wrap=True)
     raise typer.Exit(1 if failures else 0)
+
+
+@app.command()
+def video(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Video file.", show_default=False)],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write: .mp4, .mkv, .mov, .webm …")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Task, name of a model, checkpoint file, or auto, which goes by the first frames.",
+            show_default="denoise, auto with a prompt",
+        ),
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", "-p", help='A wish in English: "remove the noise and enlarge it".')
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--models", metavar="TASK=FILE", help="Weights for a task that auto or a prompt may choose."),
+    ] = None,
+    settings: Settings = None,
+    blend: Annotated[
+        float, typer.Option(min=0, help="Blend with the frame before where nothing moves, against flicker: 0.7 for most of it.")
+    ] = 0.0,
+    codec: Annotated[str, typer.Option(help="auto, h264, hevc, vp9, av1, ffv1, or an encoder of FFmpeg.")] = "auto",
+    crf: Annotated[int | None, typer.Option(min=0, help="Quality of the encoder; smaller is better.")] = None,
+    pixel_format: Annotated[str, typer.Option(help="auto keeps the source's: yuv420p, yuv420p10le …")] = "auto",
+    encoder_options: Annotated[
+        list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Of the encoder: preset=slow; may be repeated.")
+    ] = None,
+    audio: Annotated[bool, typer.Option(help="Copy the sound.")] = True,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")] = "auto",
+    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Type of the computation.")] = "auto",
+    tile: Annotated[str, typer.Option(help="auto, none, or the side of a tile in pixels: 256 or 256x384.")] = "auto",
+    overlap: Annotated[int | None, typer.Option(min=0, help="Pixels that tiles share at least.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Frames, or tiles of them, in a call.")] = 4,
+    piece: Annotated[int, typer.Option(min=1, help="Frames that are lost at most when it is stopped.")] = 128,
+    seed: Annotated[int, typer.Option(help="Of a model that draws random numbers.")] = 0,
+    partial_source: Annotated[bool, typer.Option("--partial", help="Take a film that is cut short for what is there.")] = False,
+    resume: Annotated[bool, typer.Option(help="Go on where a run was stopped.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the result if it is there.")] = False,
+) -> None:
+    """Restore a film; sound and subtitles are copied, and every frame keeps its time.
+
+    A run that was stopped goes on when the command is repeated. A name that begins with a dash goes behind --.
+    """
+    from restoralib.restoration import Cancelled, OutOfMemory
+    from restoralib.video import Encoding, restore_video
+
+    try:
+        options = {}
+        for text in encoder_options or ():
+            name, equals, value = text.partition("=")
+            if not (name and equals):
+                raise ValueError(f"--option expects NAME=VALUE, got {text!r}")
+            options[name] = value
+        if crf is not None:
+            options["crf"] = str(crf)
+        named = model or ("auto" if prompt else "denoise")
+        chosen = check_wish(choose_model(named, parse_settings(settings)), prompt, models)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} frames"))
+        times = (TimeElapsedColumn(), "<", TimeRemainingColumn())
+        with Progress(*columns, *times, console=messages, disable=not messages.is_terminal) as bar:
+            task = bar.add_task(escape(source.name), total=None)
+
+            def progress(done: int, total: int, stage: str) -> None:
+                bar.update(task, completed=done, total=total)
+
+            restore_video(
+                source,
+                output,
+                chosen,
+                prompt=prompt,
+                batch=batch,
+                blend=blend,
+                encoding=Encoding(codec, pixel_format, options),
+                audio=audio,
+                overwrite=overwrite,
+                resume=resume,
+                partial_source=partial_source,
+                piece=piece,
+                progress=progress,
+                seed=seed,
+                device=device,
+                dtype=dtype,
+                tile=parse_tile(tile),  # type: ignore[arg-type]
+                overlap=overlap,
+            )
+    except (ValueError, TypeError, OSError, ImportError, FloatingPointError, OutOfMemory, Cancelled) as error:
+        raise stop(error) from error
+    screen.print(f"wrote {output}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

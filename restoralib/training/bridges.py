@@ -4,7 +4,8 @@
     python -m restoralib.training.bridges PHOTOGRAPHS --bridge goub --out goub.safetensors --degrade derain
 
 I2SB (Liu et al. 2023, arXiv:2302.05872): 1000 times, the squared error of its label, AdamW with 5e-5 and an average of
-0.99; the U-Net of guided diffusion. GOUB (Yue et al. 2023, arXiv:2312.10299): IR-SDE's network, times and loss on the
+0.99; the U-Net of guided diffusion. Its batches were of 256 images of 256x256 (`--batch 256 --patch 256`); the defaults are
+those of GOUB and IR-SDE. GOUB (Yue et al. 2023, arXiv:2312.10299): IR-SDE's network, times and loss on the
 bridge, lambda 30/255.
 """
 

@@ -5,6 +5,7 @@ Pillow reads 16-bit colour as 8-bit without a word, so such files go through ima
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import shutil
@@ -43,7 +44,7 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
 
     Raises:
         FileNotFoundError, IsADirectoryError, PermissionError: there is no such file that can be read.
-        ImageError: it is empty, damaged, too large, of another format, or holds several images.
+        ImageError: it is empty, damaged, too large, of another format, holds several images, or is a pipe or a device.
         ImportError: the extra `io` is not installed.
     """
     path = Path(path)
@@ -51,8 +52,43 @@ def read_image(path: str | os.PathLike[str], *, max_pixels: int = MAX_PIXELS) ->
         raise IsADirectoryError(f"{path} is a directory; pass an image file, or restore a folder with `restoralib restore`")
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; the current directory is {Path.cwd()}")
+    if not path.is_file():  # To open a pipe would wait for its writer, and a device may never end.
+        raise ImageError(f"{path} is a pipe, a socket or a device; write its content to a file")
     with path.open("rb") as file, _reasons(path):
         return _read(file, max_pixels)
+
+
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Read the bytes of an image file, as `read_image` reads a file.
+
+    Raises:
+        ImageError: they are none, damaged, too large, of another format, or hold several images.
+        ImportError: the extra `io` is not installed.
+    """
+    with _reasons("the data"):
+        return _read(io.BytesIO(data), max_pixels)
+
+
+def encode_image(picture: Picture, kind: str | None = None, *, keep_metadata: bool = True, quality: int = 95) -> bytes:
+    """The bytes of an image file, as `write_image` writes one.
+
+    Args:
+        picture: what to write.
+        kind: "PNG", "JPEG", "WEBP", "TIFF" or "BMP"; None for the format that the picture came from, PNG where it had none.
+        keep_metadata: write EXIF, XMP, colour profile and resolution.
+        quality: of JPEG and WebP, 1 to 100.
+
+    Raises:
+        ImageError: the format is unknown, or has no alpha channel and the picture has.
+    """
+    kind = (kind or picture.format or "PNG").upper()
+    kind = {"JPG": "JPEG", "TIF": "TIFF", "MPO": "JPEG"}.get(kind, kind)
+    if kind not in FORMATS.values():
+        raise ImageError(f"unknown format {kind!r}; choose {', '.join(sorted(set(FORMATS.values())))}")
+    _check_transparency("the data", kind, picture.alpha is not None)
+    file = io.BytesIO()
+    _write(file, picture, kind, "the data", keep_metadata=keep_metadata, quality=quality)
+    return file.getvalue()
 
 
 def write_image(path: str | os.PathLike[str], picture: Picture, *, keep_metadata: bool = True, quality: int = 95) -> None:
@@ -74,19 +110,11 @@ def write_image(path: str | os.PathLike[str], picture: Picture, *, keep_metadata
     """
     path = Path(path)
     kind = check_target(path, transparent=picture.alpha is not None)
-    if not keep_metadata:
-        picture = replace(picture, icc=None, exif=None, xmp=None, dpi=None)
-    depth = min(picture.depth, {"PNG": 16, "TIFF": 32}.get(kind, 8))
-    if depth < picture.depth:
-        warnings.warn(
-            f"{path}: {kind} holds {depth} bits a channel, the picture has {picture.depth}; TIFF keeps them", stacklevel=2
-        )
-        picture = replace(picture, depth=depth)
-    with _replaced(path) as file, _extra_io():
-        if depth > 8:
-            (_write_wide_png if kind == "PNG" else _write_wide_tiff)(file, picture)
-        else:
-            _write_with_pillow(file, picture, kind, quality)
+    # By way of memory, for Pillow's encoders do not tell why a file takes nothing.
+    data = io.BytesIO()
+    _write(data, picture, kind, str(path), keep_metadata=keep_metadata, quality=quality)
+    with _replaced(path) as file:
+        file.write(data.getbuffer())
 
 
 def check_target(path: str | os.PathLike[str], *, transparent: bool = False) -> str:
@@ -97,22 +125,28 @@ def check_target(path: str | os.PathLike[str], *, transparent: bool = False) -> 
         transparent: whether the picture has an alpha channel.
 
     Raises:
-        ImageError: the suffix is unknown, or the format has no alpha channel.
+        ImageError: the suffix is unknown, the format has no alpha channel, or a pipe or a device has this name.
         FileNotFoundError: the folder does not exist.
         IsADirectoryError: the target is a folder.
     """
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a directory; name a file in it")
+    if path.exists() and not path.is_file():
+        raise ImageError(f"{path} is a pipe, a socket or a device, which a picture does not replace; name another file")
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise ImageError(f"{path}: unknown suffix {suffix!r}; name the file {', '.join(FORMATS)}")
     kind = FORMATS[suffix]
-    if transparent and kind in ("JPEG", "BMP"):
-        raise ImageError(f"{path}: {kind} has no transparency; write PNG, WebP or TIFF, or leave alpha out with alpha='drop'")
+    _check_transparency(str(path), kind, transparent)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"the folder {path.parent} does not exist; create it first")
     return kind
+
+
+def _check_transparency(name: str, kind: str, transparent: bool) -> None:
+    if transparent and kind in ("JPEG", "BMP"):
+        raise ImageError(f"{name}: {kind} has no transparency; write PNG, WebP or TIFF, or leave alpha out with alpha='drop'")
 
 
 @contextmanager
@@ -126,15 +160,13 @@ def _extra_io() -> Iterator[None]:
 
 
 @contextmanager
-def _reasons(path: Path) -> Iterator[None]:
+def _reasons(path: Path | str) -> Iterator[None]:
     """Errors of the decoders as ImageError with the file's name."""
     try:
         with _extra_io():
             yield
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error.__cause__
-    except TypeError as error:  # Numbers of a kind that images do not have.
-        raise ImageError(f"{path}: {error}") from error
     except (ImportError, MemoryError):
         raise
     except Exception as error:  # Decoders raise nearly anything on damaged files.
@@ -198,11 +230,15 @@ def _read_wide_tiff(file: IO[bytes], max_pixels: int) -> Picture | None:
         if len(tiff.pages) > 1:
             raise ImageError(f"the file holds {len(tiff.pages)} images; extract the one to restore")
         if page.photometric > 2 or page.bitspersample != 8 * page.dtype.itemsize:
-            raise ImageError(f"TIFF with {page.bitspersample} bits and {page.photometric.name} is not read; convert it to RGB")
+            colors = getattr(page.photometric, "name", f"photometric interpretation {page.photometric}")
+            raise ImageError(f"TIFF with {page.bitspersample} bits and {colors} is not read; convert it to RGB")
         pixels = page.asarray().reshape(page.shape)
         if page.axes == "SYX":
             pixels = np.moveaxis(pixels, 0, -1)
-        picture = array_to_picture(pixels, "file")
+        try:
+            picture = array_to_picture(pixels, "file")
+        except TypeError as error:  # Numbers of a kind that images do not have.
+            raise ImageError(str(error)) from error
         if page.photometric == 0:  # White is zero.
             picture.color = 1 - picture.color
         if picture.alpha is not None and page.extrasamples[:1] == (1,):  # Colour multiplied by alpha.
@@ -214,10 +250,27 @@ def _read_wide_tiff(file: IO[bytes], max_pixels: int) -> Picture | None:
     return picture
 
 
+def _write(file: IO[bytes], picture: Picture, kind: str, name: str, *, keep_metadata: bool, quality: int) -> None:
+    """Write a picture in a format, at most in the depth that this has."""
+    if not keep_metadata:
+        picture = replace(picture, icc=None, exif=None, xmp=None, dpi=None)
+    depth = min(picture.depth, {"PNG": 16, "TIFF": 32}.get(kind, 8))
+    if depth < picture.depth:
+        warnings.warn(
+            f"{name}: {kind} holds {depth} bits a channel, the picture has {picture.depth}; TIFF keeps them", stacklevel=3
+        )
+        picture = replace(picture, depth=depth)
+    with _extra_io():
+        if depth > 8:
+            (_write_wide_png if kind == "PNG" else _write_wide_tiff)(file, picture)
+        else:
+            _write_with_pillow(file, picture, kind, quality)
+
+
 def _write_with_pillow(file: IO[bytes], picture: Picture, kind: str, quality: int) -> None:
     from PIL import PngImagePlugin
 
-    if picture.mode == "P" and kind in ("JPEG", "WEBP"):
+    if (picture.mode == "P" and kind in ("JPEG", "WEBP")) or (picture.mode == "PA" and kind != "TIFF"):
         picture = replace(picture, mode=None)
     image = picture_to_pil(picture)
     image.info.clear()  # Some formats write what stands there, others do not.

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from restoralib.images.picture import (
+    ImageError,
     Picture,
     array_to_picture,
     picture_to_array,
@@ -27,7 +28,7 @@ def to_picture(image: Any) -> Picture:
 
     Raises:
         TypeError: the object is no image, or its numbers are of another type.
-        ImageError: it is empty, not finite, or of an impossible shape or range.
+        ImageError: it is empty, not finite, of an impossible shape or range, or damaged.
     """
     if isinstance(image, Picture):
         return image
@@ -36,7 +37,12 @@ def to_picture(image: Any) -> Picture:
     if isinstance(image, np.ndarray):
         return array_to_picture(image)
     if hasattr(image, "getexif"):
-        return pil_to_picture(image)
+        try:
+            return pil_to_picture(image)
+        except ImageError:
+            raise
+        except Exception as error:  # Pillow decodes only now, and raises nearly anything on damaged images.
+            raise ImageError(f"Pillow cannot give the pixels of this image ({error}); open or make it again") from error
     raise TypeError(
         f"an image should be a path, a PIL image, a numpy array or a tensor, got {type(image).__name__}; "
         "encoded bytes open with PIL.Image.open(io.BytesIO(data))"

@@ -169,11 +169,21 @@ def _metadata(read_exif: Callable[[], Image.Exif], icc: Any, xmp: Any, dpi: Any)
         block = _upright_exif(exif)
     except Exception as error:  # Pillow's parser of EXIF raises nearly anything on damaged blocks.
         warnings.warn(f"the EXIF block is damaged and left out ({error})", stacklevel=2)
-    if isinstance(xmp, str):
-        xmp = xmp.encode()
+    xmp = _bytes("XMP packet", xmp)
     if xmp is not None:
         xmp = re.sub(rb'(tiff:Orientation(?:="|>))[2-8]', rb"\g<1>1", xmp)
-    return Metadata(orientation, icc, block, xmp, _resolution(dpi, orientation))
+    return Metadata(orientation, _bytes("colour profile", icc), block, xmp, _resolution(dpi, orientation))
+
+
+def _bytes(name: str, value: Any) -> bytes | None:
+    """What an image's `info` or a tag holds, as bytes; anyone may put anything there."""
+    if isinstance(value, str):
+        value = value.encode("utf-8", "replace")
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value) or None
+    if value is not None:
+        warnings.warn(f"the {name} should be bytes, got {type(value).__name__}, and is left out", stacklevel=2)
+    return None
 
 
 def _upright_exif(exif: Image.Exif) -> bytes | None:

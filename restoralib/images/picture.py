@@ -16,6 +16,7 @@ from torch import Tensor
 from restoralib.ops.precision import at_least_float32
 
 LEVELS = {torch.bool: 1, torch.uint8: 255, torch.uint16: 65535}
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # of eight bits there are no sums
 _DEPTHS = {torch.bool: 1, torch.uint8: 8, torch.uint16: 16}
 _OF_DEPTH = {depth: dtype for dtype, depth in _DEPTHS.items()}
 # Noise takes a float image out of [0, 1]; one that leaves it by so much probably, or certainly, has another range.
@@ -69,10 +70,15 @@ def tensor_to_picture(image: Tensor, kind: str = "tensor") -> Picture:
         kind: what the messages call it.
 
     Raises:
-        TypeError: the numbers are of another type.
+        TypeError: the numbers are of another type, or the tensor is sparse, nested, quantised or without values.
         ImageError: the image is empty, not finite, or of another shape or range.
     """
-    if image.dtype not in LEVELS and not image.dtype.is_floating_point:
+    if image.is_nested or image.layout is not torch.strided or image.is_quantized or image.is_meta:
+        form = "nested" if image.is_nested else "quantised" if image.is_quantized else "meta" if image.is_meta else image.layout
+        raise TypeError(
+            f"a {kind} should be dense and hold values, got one that is {form}; to_dense() or dequantize() gives such"
+        )
+    if image.dtype not in LEVELS and image.dtype not in _FLOATS:
         raise TypeError(
             f"images are uint8, uint16, bool or floating point, got {image.dtype}; convert the {kind} to one of these"
         )

@@ -58,8 +58,12 @@ def picture_to_pil(picture: Picture) -> Image.Image:
         image = Image.fromarray(gray).convert("1", dither=Image.Dither.NONE)
     else:
         image = Image.fromarray(gray)
-        if mode == "P":
+        if mode == "P" or (mode == "PA" and picture.alpha is None):
             image = _to_palette(image)
+        elif mode == "PA" and image.mode == "RGBA":
+            alpha = image.getchannel("A")
+            image = _to_palette(image.convert("RGB")).convert("PA")
+            image.putalpha(alpha)
         elif mode in ("La", "RGBa") and picture.alpha is not None:
             image = image.convert(mode)
     metadata = {"icc_profile": picture.icc, "exif": picture.exif, "xmp": picture.xmp, "dpi": picture.dpi}
@@ -76,9 +80,11 @@ def _pixels(image: Image.Image) -> Picture:
         return array_to_picture(array.astype(np.uint16), "image")
     if mode == "CMYK":
         image = _cmyk_to_rgb(image)
-    elif mode not in ("F", "L", "LA", "RGB", "RGBA") or "transparency" in image.info:
-        gray = mode in ("1", "L", "La")
-        image = image.convert(("L" if gray else "RGB") + ("A" if image.has_transparency_data else ""))
+    else:
+        keyed = mode in ("1", "L", "P", "RGB") and image.has_transparency_data  # of other modes Pillow knows no clear colour
+        if keyed or mode not in ("F", "L", "LA", "RGB", "RGBA"):
+            gray, alpha = mode in ("1", "L", "La"), keyed or mode in ("La", "PA", "RGBa")
+            image = image.convert(("L" if gray else "RGB") + ("A" if alpha else ""))
     picture = array_to_picture(np.array(image), "image")
     if mode == "1" and picture.alpha is None:
         picture.depth = 1

@@ -6,17 +6,13 @@ that `--help` answers at once.
 
 from __future__ import annotations
 
-import glob
-import hashlib
 import inspect
 import json
 import logging
-import os
 import re
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -32,6 +28,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from restoralib.archs import Inferred
     from restoralib.evaluation import Evaluation
+    from restoralib.batch import Plan, Report, Restorer
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 # What nobody means as the name of a folder.
@@ -89,191 +86,6 @@ def stop(message: object) -> typer.Exit:
     """Print an error; raise what is returned to end with exit code 1."""
     messages.print(f"[red]error:[/red] {escape(str(message))}", highlight=False, soft_wrap=True)
     return typer.Exit(1)
-
-
-# Which files are read and written
-
-
-@dataclass(frozen=True)
-class Job:
-    """One image to restore.
-
-    Args:
-        source: the file to read.
-        target: the file to write.
-    """
-
-    source: Path
-    target: Path
-
-
-def find_images(arguments: Iterable[str], output: Path | None = None) -> tuple[list[Path], list[str]]:
-    """Files, the images of folders (not of their subfolders) and the matches of globs, in this order, each once.
-
-    Hidden files of folders are left out, and what a glob that begins above the output folder finds in that.
-
-    Returns:
-        The files, and the arguments that name none.
-    """
-    found: dict[Path, Path] = {}
-    missing = []
-    for argument in arguments:
-        path = Path(argument)
-        if path.is_file():
-            files = [path]
-        elif path.is_dir():
-            files = sorted(file for file in path.iterdir() if is_image(file) and not file.name.startswith("."))
-        else:
-            files = sorted(file for file in map(Path, glob.glob(argument, recursive=True)) if is_image(file))
-        if not files:
-            missing.append(argument)
-        if output and not path.exists() and glob_root(path) in output.resolve().parents:
-            files = [file for file in files if output.resolve() not in file.resolve().parents]
-        for file in files:
-            found.setdefault(file.resolve(), file)
-    return list(found.values()), missing
-
-
-def is_image(file: Path) -> bool:
-    """Whether a name is that of an image that can be read."""
-    return file.suffix.lower() in IMAGE_SUFFIXES
-
-
-def glob_root(pattern: Path) -> Path:
-    """The folder in which a glob begins."""
-    return next(folder for folder in pattern.parents if not glob.has_magic(str(folder))).resolve()
-
-
-def is_folder(output: Path) -> bool:
-    """Whether an output is a folder, there or to be made, and no image file.
-
-    Raises:
-        ValueError: it is a file, or would be one, that holds no image.
-    """
-    if output.is_dir():
-        return True
-    if is_image(output):
-        return False
-    if output.exists():
-        raise ValueError(f"{output} names a file, not a folder; name another --output")
-    if output.suffix.lower() in OTHER_SUFFIXES:
-        raise ValueError(
-            f"{output}: {output.suffix} is not written; name a folder, or a file in {', '.join(sorted(IMAGE_SUFFIXES))}"
-        )
-    return True
-
-
-def read_records(folder: Path) -> dict[Path, Path]:
-    """Which source each result in a folder was written from, both as resolved paths."""
-    try:
-        lines = (folder / RECORDS).read_text("ascii", "replace").splitlines()
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    records = {}
-    for line in lines:
-        name, tab, source = line.partition("\t")
-        try:
-            texts = [text.encode("ascii").decode("unicode_escape") for text in (name, source)]
-        except UnicodeError:
-            continue  # a damaged line
-        if tab:
-            records[folder.resolve() / texts[0]] = Path(texts[1])
-    return records
-
-
-def record(job: Job) -> None:
-    """Add the source of a result to the hidden file in its folder; names are escaped, since they may hold line breaks."""
-    texts = (job.target.name, str(job.source.resolve()))
-    line = "\t".join(text.encode("unicode_escape").decode("ascii") for text in texts)
-    with (job.target.parent / RECORDS).open("a", encoding="ascii", newline="\n") as file:
-        file.write(f"{line}\n")
-
-
-def drop_results(sources: Sequence[Path], records: Mapping[Path, Path]) -> list[Path]:
-    """Leave out what is recorded as the result of another of the sources."""
-    known = {source.resolve() for source in sources}
-    return [
-        source
-        for source in sources
-        if (origin := records.get(source.resolve())) is None or origin == source.resolve() or origin not in known
-    ]
-
-
-def names_of(source: Path, suffix: str, extension: str | None) -> list[str]:
-    """The name of a result, and two that tell more of its source, for where that name is another's."""
-    path = source.resolve()
-    ending = f".{extension}" if extension else source.suffix
-    kind = f"-{source.suffix[1:]}" if ending != source.suffix else ""
-    long = f"{path.parent.name}-{source.stem}{kind}"
-    key = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
-    return [f"{name}{suffix}{ending}" for name in (source.stem, long, f"{long}-{key}")]
-
-
-def plan_jobs(
-    sources: Sequence[Path],
-    output: Path,
-    *,
-    suffix: str = "",
-    extension: str | None = None,
-    records: Mapping[Path, Path] | None = None,
-) -> list[Job]:
-    """Where each image goes: a file of its own directly in `output`, or `output` itself where that names an image file.
-
-    A result has its source's name. Sources that share one have results that are named by their folders too; what is recorded
-    keeps its name.
-
-    Args:
-        sources: files to read; with a suffix, those that are results of others in the same folder are left out.
-        output: a folder, or an image file where there is one source.
-        suffix: put between the name and its extension.
-        extension: of the written files, such as "png"; None keeps each source's own.
-        records: results that are there, and their sources.
-
-    Raises:
-        ValueError: several sources for one file, a suffix that leads out of the folder, or an output that is no image file.
-    """
-    if not is_folder(output):
-        if len(sources) > 1:
-            raise ValueError(f"{output} names one file, not a folder, for {len(sources)} images; name a folder")
-        return [Job(source, output) for source in sources]
-    if Path(f"x{suffix}").name != f"x{suffix}" or "\\" in suffix:
-        raise ValueError(f"a suffix is a part of a file name, got {suffix!r}")
-    kept, names = {}, {}
-    for source in sources:
-        names[source] = names_of(source, suffix, extension)
-        for name in names[source]:
-            target = output.resolve() / name
-            if (records or {}).get(target) == source.resolve() and target.exists():
-                kept[source] = name
-                break
-    # Some file systems take A.png and a.png for one file.
-    for _ in range(2):
-        counts = Counter((kept.get(source) or names[source][0]).casefold() for source in sources)
-        for source in sources:
-            if source not in kept and counts[names[source][0].casefold()] > 1:
-                names[source] = names[source][1:]
-    jobs = [Job(source, output / (kept.get(source) or names[source][0])) for source in sources]
-    # A folder that is its own output holds the results of earlier runs.
-    results = {job.target.resolve() for job in jobs if suffix and job.source.resolve().parent == output.resolve()}
-    return [job for job in jobs if job.source.resolve() not in results]
-
-
-def refusal(job: Job, jobs: Sequence[Job], *, overwrite: bool) -> str | None:
-    """Why a job would destroy an input, None where it does not."""
-    target = job.target.resolve()
-    if target == job.source.resolve():
-        return None if overwrite else "would overwrite its input; name another --output, a --suffix, or --overwrite"
-    if any(target == other.source.resolve() for other in jobs):
-        return f"would overwrite {job.target}, another input; name another --output or a --suffix"
-    return None
-
-
-def other_source(job: Job, records: Mapping[Path, Path]) -> str | None:
-    """Why a target that is there is not this job's result, None where it is or where nothing is known."""
-    origin = records.get(job.target.parent.resolve() / job.target.name)
-    if origin is None or origin == job.source.resolve() or not job.target.exists():
-        return None
-    return f"{job.target} is the result of {origin} already; choose another folder, --suffix or --overwrite"
 
 
 # What is run
@@ -380,29 +192,16 @@ def read_mask(file: Path, operator: str | None) -> Callable[..., Any]:
     return inpainting((read_image(file).color.mean(0) >= 0.5).double())
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder where there is none, and check that it takes files."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot make the folder {folder}: {error.strerror}; name another --output") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"cannot write to the folder {folder}; name another --output")
-
-
-def run_jobs(jobs: Sequence[Job], **options: Any) -> list[tuple[str, str]]:
-    """Restore one image after the other under a progress bar.
+def run_under_a_bar(plan: Plan, restorer: Restorer, **options: Any) -> Report:
+    """Do what was planned under a progress bar; of several processes, the first draws one.
 
     Args:
-        jobs: what to read and where to write.
-        options: keyword arguments of `restore_file`.
-
-    Returns:
-        The path and the reason of each that failed.
+        plan: what to do.
+        restorer: the model.
+        options: further arguments of `run_plan`.
     """
-    from restoralib.restoration import restore_file
+    from restoralib.batch import run_plan
 
-    failures = []
     columns = (
         TextColumn("{task.fields[position]} {task.description}"),
         BarColumn(),
@@ -410,21 +209,24 @@ def run_jobs(jobs: Sequence[Job], **options: Any) -> list[tuple[str, str]]:
         "<",
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=messages, disable=not messages.is_terminal) as bar:
-        task = bar.add_task("", total=len(jobs), position="")
-        for number, job in enumerate(jobs):
+    quiet = not messages.is_terminal or options["part"][0] > 0
+    with Progress(*columns, console=messages, disable=quiet) as bar:
+        task, before = bar.add_task("", total=len(plan.jobs), position=""), 0
 
-            def progress(done: int, total: int, stage: str, before: int = number) -> None:
-                bar.update(task, completed=before + done / total)
+        def progress(done: int, total: int, stage: str) -> None:
+            nonlocal before
+            before = done
+            bar.update(task, completed=done, description=escape(printable(stage)), position=f"{done}/{total}")
 
-            bar.update(task, completed=number, description=escape(job.source.name), position=f"{number + 1}/{len(jobs)}")
-            try:
-                restore_file(job.source, job.target, progress=progress, **options)
-                record(job)
-            except Exception as error:  # one bad image must not stop the others
-                logger.info("%s failed", job.source, exc_info=True)
-                failures.append((str(job.source), str(error) or type(error).__name__))
-    return failures
+        def tiles(done: int, total: int, stage: str) -> None:
+            bar.update(task, completed=before + done / total)
+
+        return run_plan(plan, restorer, progress=progress, tiles=tiles, **options)
+
+
+def printable(text: object) -> str:
+    """A text with escapes for what no terminal shows: names of files need not be text."""
+    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def published_names(told: Inferred) -> list[str]:
@@ -499,7 +301,10 @@ def restore(
         bool, typer.Option("--ensemble", help="Mean over eight flips and turns; eight times the work.")
     ] = False,
     overlap: Annotated[int | None, typer.Option(min=0, help="Pixels that tiles share at least.")] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Tiles in a call.")] = 1,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Tiles, or equal small images, in a call.", show_default="by size and memory"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Of a model that draws random numbers.")] = None,
     sampler: Annotated[str | None, typer.Option(help="Of a diffusion: posterior, ddim, sde, ode …")] = None,
     steps: Annotated[int | None, typer.Option(help="Of a diffusion.", show_default="as its authors")] = None,
@@ -516,65 +321,73 @@ def restore(
         Literal["resize", "model", "drop"],
         typer.Option(help="Carry transparency by interpolation, restore it, or leave it out."),
     ] = "resize",
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Do only this of N parts of the images, from 1/N to N/N.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads that read, and as many that write.", show_default="half of the cores"),
+    ] = None,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Refuse files that declare more.")] = None,
     suffix: Annotated[str, typer.Option(help="Put between a result's name and its extension, such as _x4.")] = "",
     extension: Annotated[
         Literal["png", "jpg", "webp", "tif"] | None,
         typer.Option("--format", help="Format of the results.", show_default="that of the input"),
+
+    Under torchrun, several processes share the images: torchrun --nproc-per-node 2 -m restoralib restore …
     ] = None,
+    from restoralib.batch import (
+        Restorer,
+        nested,
+        parse_shard,
+        plan_files,
+        process_device,
+        processes,
+        wait_for_others,
+    )
+    from restoralib.batch.files import is_folder
+    from restoralib.restoration import OutOfMemory
+
     keep_metadata: Annotated[bool, typer.Option(help="Copy EXIF, XMP and ICC profile.")] = True,
+        part = nested(processes(), parse_shard(shard) if shard else (0, 1))
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Restore again what is there, and inputs in place.")] = False,
 ) -> None:
     """Restore images.
 
     Results that are there already are skipped; each file is written whole or not at all. One image that fails does not stop the
     others; it is listed at the end, and the exit code is then 1.
+        if device == "auto" and processes()[1] > 1:
+            options["device"] = process_device()
     """
     try:
         several = is_folder(output)
-        folder = output if several else output.parent
-        records = read_records(folder)
-        found, missing = find_images(inputs, output if several else None)
-        sources = drop_results(found, records) if several else found
-        jobs = plan_jobs(sources, output, suffix=suffix, extension=extension, records=records)
-        reasons = [
-            (job, refusal(job, jobs, overwrite=overwrite) or (None if overwrite else other_source(job, records)))
-            for job in jobs
-        ]
-        refused = [(job, reason) for job, reason in reasons if reason]
-        allowed = [job for job, reason in reasons if not reason]
-        skipped = [job for job in allowed if job.target.exists() and not overwrite]
-        todo = [job for job in allowed if job not in skipped]
+        plan = plan_files(inputs, output, suffix=suffix, extension=extension, overwrite=overwrite, part=part)
         options: dict[str, Any] = {"device": device, "dtype": dtype, "tile": parse_tile(tile), "exact": exact}
-        options |= {"ensemble": ensemble, "overlap": overlap, "batch": batch, "seed": seed, "alpha": alpha}
+        options |= {"ensemble": ensemble, "overlap": overlap, "alpha": alpha, "prompt": prompt}
         options |= {"sampler": sampler, "steps": steps, "guidance": guidance, "sigma": sigma / 255, "scale": scale}
         options["operator"] = read_mask(mask, operator) if mask else operator
         if max_pixels is not None:
             options["max_pixels"] = max_pixels
         given = parse_settings(settings)
-        chosen = choose_model(model, given) if jobs else None
-        options["prompt"] = prompt
+        chosen = choose_model(model, given) if plan.jobs or plan.skipped else None
         if chosen:
             chosen = check_wish(chosen, prompt, models)
             check_options(chosen, device, options["tile"])
             check_diffusion(chosen, options)
-        if todo:
-            make_folder(folder)
-    except (ValueError, TypeError, OSError) as error:
+        restorer = Restorer(chosen or "auto", batch=batch, seed=seed, **options)
+        report = run_under_a_bar(plan, restorer, keep_metadata=keep_metadata, part=part, workers=workers, alone=not several)
+    except (ValueError, TypeError, OSError, OutOfMemory) as error:
         raise stop(error) from error
-    failed = run_jobs(todo, model=chosen, keep_metadata=keep_metadata, overwrite=overwrite, **options)
-    failures = [
-        *((argument, "no such file, and no folder or glob with images") for argument in missing),
-        *((str(job.source), reason) for job, reason in refused),
-        *failed,
-    ]
-    there = f", {len(skipped)} skipped: they are there already" if skipped else ""
-    left = f", {len(found) - len(jobs)} left out: they are results" if len(found) > len(jobs) else ""
-    messages.print(f"{len(todo) - len(failed)} restored{there}{left}, {len(failures)} failed", highlight=False)
-    for source, reason in failures:
-        line = reason if reason.startswith((f"{source}:", f"{source} ")) else f"{source}: {reason}"
-        messages.print(f"[red]failed:[/red] {escape(line)}", highlight=False, soft_wrap=True)
-    raise typer.Exit(1 if failures else 0)
+    there = f", {report.skipped} skipped: they are there already" if report.skipped else ""
+    left = f", {report.results} left out: they are results" if report.results else ""
+    which = f"part {part[0] + 1} of {part[1]}: " if part[1] > 1 else ""
+    messages.print(f"{which}{report.restored} restored{there}{left}, {len(report.failures)} failed", highlight=False)
+    for failure in report.failures:
+        messages.print(f"[red]failed:[/red] {escape(printable(failure))}", highlight=False, soft_wrap=True)
+    if report.stopped:
+        messages.print(f"[red]stopped:[/red] {escape(printable(report.stopped))}", highlight=False, soft_wrap=True)
+    wait_for_others()
+    raise typer.Exit(0 if report.ok else 1)
 
 
 @app.command()
@@ -674,11 +487,13 @@ def video(
 def evaluate(
     data: Annotated[
         list[str],
-        typer.Option("--data", "-d", metavar="DIR", help="Folder of clean images or pairs, or LAYOUT:PATH; may be repeated."),
+        typer.Option(
+            "--data", "-d", metavar="DIR", help="Folder of clean images or pairs, LAYOUT:PATH, synthetic-TASK:PATH; repeatable."
+        ),
     ],
     model: Annotated[
         list[str],
-        typer.Option("--model", "-m", help="Task, name, checkpoint file, bicubic or identity; may be repeated."),
+        typer.Option("--model", "-m", help="Task, name, checkpoint file, bicubic, identity, median3 …; may be repeated."),
     ],
     scale: Annotated[int | None, typer.Option(min=1, help="Super-resolution factor.", show_default="the model's")] = None,
     noise: Annotated[float | None, typer.Option(min=0, help="Standard deviation of Gaussian noise, of 255.")] = None,
@@ -703,6 +518,9 @@ def evaluate(
         Path | None,
         typer.Option("--output", "-o", help="Folder that keeps each image's figures, to go on where it stopped."),
     ] = None,
+    align: Annotated[
+        bool, typer.Option("--align", help="Move and recolour the truth first: for photographs of screens.")
+    ] = False,
     sheets: Annotated[bool, typer.Option("--sheets", help="Write input, result, target and error map of each image.")] = False,
     report: Annotated[Path | None, typer.Option("--report", help="Folder for a page with tables and sliders.")] = None,
     preset: Annotated[Literal["restoravision"] | None, typer.Option(help="Lay out the tables of a report.")] = None,
@@ -738,7 +556,7 @@ def evaluate(
             found = [evaluation for one in filled for evaluation in one.evaluations]
         else:
             options |= {"scale": scale, "noise": noise, "noise_protocol": noise_protocol, "seed": seed}
-            options |= {"protocol": protocol, "metrics": names}
+            options |= {"protocol": protocol, "metrics": names, "align": align}
             found = evaluate_each(named, data, output, options)
             for evaluation in found:
                 print_evaluation(evaluation)
@@ -746,6 +564,70 @@ def evaluate(
             write_evaluations(json_file, found)
         if csv_file:
             found[0].write_csv(csv_file)
+@app.command()
+def bars(
+    folder: Annotated[Path, typer.Argument(help="Holds CBSD68, Set5/HR, noise, blur …, or clean photographs.")],
+    task: Annotated[list[str] | None, typer.Option("--task", "-t", help="A task; may be repeated.", show_default="all")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", metavar="TASK=MODEL", help="In place of the task's bundled model; may be repeated."),
+    ] = None,
+    photographs: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Clean photographs for synthetic pairs; repeatable.", show_default="the folder's"),
+    ] = None,
+    size: Annotated[int, typer.Option(min=32, help="Longest side of synthetic pairs.")] = 256,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Synthetic pairs of a set.", show_default="one a photograph, 30 at least")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of synthetic pairs.")] = 0,
+    without: Annotated[
+        list[str] | None, typer.Option(metavar="METHOD", help="A classical method to leave out, such as bm3d_told; repeatable.")
+    ] = None,
+    files: Annotated[
+        list[Path] | None,
+        typer.Option("--write", "-w", metavar="FILE", help="Write the table as .json, .csv or .md; may be repeated."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder that keeps each image's figures, to go on where it stopped."),
+    ] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="Folder for a page with tables and sliders.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps …")] = "auto",
+) -> None:
+    """Measure the input, classical methods and the bundled models on the same pairs, and tell which bars are reached.
+
+    What is missing (folders, packages, weights) is left out and told. The exit code is 1 where an image or a method failed.
+    """
+    from restoralib.evaluation import lay_out_bars, measure_bars, told_bars, write_bars, write_report
+
+    try:
+        if bad := [str(file) for file in files or () if file.suffix.lower() not in (".json", ".csv", ".md")]:
+            raise ValueError(f"bars are written as .json, .csv or .md, not as {', '.join(bad)}")
+        brought = {}
+        for text in model or ():
+            name, equals, value = text.partition("=")
+            if not (name and equals and value):
+                raise ValueError(f"--model expects TASK=MODEL, got {text!r}")
+            brought[name] = value
+        if report and not output:
+            output = report / "runs"
+        asked: dict[str, Any] = {"tasks": task or None, "models": brought, "photographs": photographs or None, "size": size}
+        asked |= {"count": count, "seed": seed, "without": without or (), "output": output, "device": device}
+        asked |= {"pictures": report is not None}
+        standings = run_evaluations(lambda progress: measure_bars(folder, progress=progress, **asked))
+        screen.print(lay_out_bars(standings), markup=False, highlight=False, soft_wrap=True)
+        for file in files or ():
+            write_bars(file, standings)
+        found = [evaluation for standing in standings for evaluation in standing.evaluations]
+        if report and found:
+            page = write_report(found, report, title="Bars", notes=told_bars(standings))
+            messages.print(f"wrote {page}", highlight=False)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        raise stop(error) from error
+    raise typer.Exit(1 if any(evaluation.failures for evaluation in found) else 0)
+
+
         if report:
             page = write_report(found, report, notes=NOTES if preset else ())
             messages.print(f"wrote {page}", highlight=False)

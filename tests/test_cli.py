@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from restoralib import cli, doctor, restore
 from restoralib.archs import FSRCNN, VARIANTS, ConditionalUNet, GuidedUNet, NAFNet, SR3UNet
+from restoralib.batch import MANIFEST
 from restoralib.checkpoints import recognize
 from restoralib.diffusion import inpainting
 
@@ -48,55 +49,11 @@ def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path))
 
 
-# Which files are read and written
-
-
-def test_files_folders_and_globs_are_found_once_and_in_order(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("b.png", "a.jpg", "notes.txt", "deep/c.PNG"):
-        write_picture(tmp_path / name) if not name.endswith("txt") else (tmp_path / name).write_text("no image")
-    found, missing = cli.find_images(["b.png", ".", "deep/*", "nothing/*.png", "absent.png"])
-    assert found == [Path("b.png"), Path("a.jpg"), Path("deep/c.PNG")]
-    assert missing == ["nothing/*.png", "absent.png"]
-
-
-def test_images_of_one_name_get_files_of_their_own():
-    sources = [Path("a/x.png"), Path("b/x.png"), Path("c/X.PNG"), Path("d/x-2.png"), Path("e/x.jpg")]
-    jobs = cli.plan_jobs(sources, Path("out"))
-    assert [job.target.name for job in jobs] == ["a-x.png", "b-x.png", "c-X.PNG", "x-2.png", "x.jpg"]
-    names = [job.target.name for job in cli.plan_jobs(sources, Path("out"), extension="png")]
-    assert len({name.casefold() for name in names}) == len(sources)
-
-
-def test_suffixes_are_those_that_are_read():
-    from restoralib.images import FORMATS
-
-    assert FORMATS.keys() == cli.IMAGE_SUFFIXES
-
-
-def test_one_image_may_go_to_a_file():
-    (job,) = cli.plan_jobs([Path("x.jpg")], Path("out/y.png"))
-    assert job.target == Path("out/y.png")
-    with pytest.raises(ValueError, match="one file, not a folder, for 2 images; name a folder"):
-        cli.plan_jobs([Path("x.jpg"), Path("z.jpg")], Path("out/y.png"))
-
-
 def test_missing_image_is_named(run, tmp_path):
     for output in ("out", "y.png"):
         result = run("restore", "missing.png", "-o", output)
         assert result.exit_code == 1
         assert "missing.png: no such file" in result.output
-
-
-@pytest.mark.parametrize("suffix", ["/../../escaped", "../x", "\\..\\x", "a/b"])
-def test_suffix_cannot_lead_out_of_the_folder(suffix):
-    with pytest.raises(ValueError, match="part of a file name"):
-        cli.plan_jobs([Path("x.png")], Path("out"), suffix=suffix)
-
-
-def test_results_of_an_earlier_run_are_no_inputs():
-    jobs = cli.plan_jobs([Path("in/a.png"), Path("in/a_x4.png")], Path("in"), suffix="_x4")
-    assert jobs == [cli.Job(Path("in/a.png"), Path("in/a_x4.png"))]
 
 
 def test_tile_is_parsed():
@@ -131,7 +88,7 @@ def test_folder_is_restored_and_a_second_run_skips_it(run, tmp_path, identity):
     assert result.exit_code == 0
     assert "0 restored, 2 skipped" in result.output
     assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == before
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [cli.RECORDS, "a.png", "b.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [MANIFEST, "a.png", "b.png"]
 
 
 def test_one_bad_image_does_not_stop_the_others(run, tmp_path, identity):

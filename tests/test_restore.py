@@ -395,6 +395,21 @@ def test_too_large_tiles_are_halved_and_give_what_small_ones_give(error, tile):
     assert torch.equal(restored, expected)
 
 
+def test_calls_that_do_not_fit_have_fewer_images_before_tiles_are_halved():
+    class Few(Limited):
+        def forward(self, image):
+            sizes.append((len(image), image.shape[-1]))
+            if len(image) > 1:
+                raise MemoryError
+            return super().forward(image)
+
+    sizes = []
+    images = torch.rand(3, 3, 60, 60)
+    restored = restore(images, Few(10**9, None), batch=4, tile=None)
+    assert torch.equal(restored, restore(images, Limited(10**9, None), tile=None))
+    assert sizes == [(3, 60), (1, 60), (1, 60), (1, 60)]
+
+
 def test_memory_that_fails_late_restarts_all_tiles():
     class Late(Limited):
         def forward(self, image):

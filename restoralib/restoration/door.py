@@ -163,7 +163,7 @@ def restore(
             "sigma": sigma,
             "scale": scale,
         }
-        auto = replace(found, models={**found.models, **(models or {})})
+        auto = replace(found, models={**found.models, **models}) if models else found
         return from_picture(_restore_by_tasks(picture, auto, prompt, options), image)
     if isinstance(found, ZeroShotN2N):
         found = found.fit(images[0], choose_device(device), draw_seed() if seed is None else seed)
@@ -260,8 +260,8 @@ def _log_progress(done: int, total: int, stage: str) -> None:
     logger.info("%s: %d of %d tiles", stage, done, total)
 
 
-class Options(TypedDict, total=False):
-    """The keyword arguments of `restore`, for `restore_file`."""
+class ImageOptions(TypedDict, total=False):
+    """The keyword arguments of `restore` that mean the same for each of many images."""
 
     prompt: str | None
     models: Mapping[str, Model] | None
@@ -270,10 +270,7 @@ class Options(TypedDict, total=False):
     tile: TileSize
     overlap: int | None
     exact: bool
-    batch: int
     ensemble: bool
-    progress: ProgressCallback | bool | None
-    seed: int | None
     spec: NetSpec | None
     strict: bool
     alpha: AlphaMode
@@ -285,6 +282,14 @@ class Options(TypedDict, total=False):
     operator: Operator | None
     sigma: float
     scale: int | None
+
+
+class Options(ImageOptions, total=False):
+    """The keyword arguments of `restore`, for `restore_file`."""
+
+    batch: int
+    progress: ProgressCallback | bool | None
+    seed: int | None
 
 
 def restore_file(

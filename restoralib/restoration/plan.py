@@ -26,6 +26,8 @@ _OVERLAP = 32
 # nearer to the clean image than the whole, by up to 0.3 dB. Images up to _WHOLE pixels are not worth cutting.
 _CPU_SIDE, _WHOLE = 384, 512 * 512
 _GPU_SIDE = 1024
+_CPU_CALL = 64 * 64  # pixels of several small images in a call
+_MOST = 256  # images in a call
 # Of a large restoration network in float32, with room to spare; some were measured to take more.
 _BYTES_PER_PIXEL = 16 * 1024
 _GRID = 64
@@ -136,6 +138,25 @@ def choose_tile(
     if not isinstance(tile, tuple | list) or len(tile) != 2 or min(tile) < spec.multiple:
         raise ValueError(f"tile should be 'auto', None, a side or (height, width) of at least {spec.multiple}, got {tile}")
     return tile
+
+
+def choose_batch(size: tuple[int, int], spec: NetSpec, device: torch.device, bytes_per_pixel: float = 0) -> int:
+    """How many whole images of a size go through a network in one call.
+
+    On a CPU a call pays where images are so small that its fixed costs show; larger calls leave the cache. The bundled NAFNet
+    takes, on one core and with an image in a call as 1, for images of 16x16 0.2 in calls of 16, of 32x32 0.6 in calls of 4, of
+    48x48 0.7 in calls of 2, and from 64x64 the same in all. A GPU takes as many pixels as are a tile of its own.
+
+    Args:
+        size: (height, width) of the images.
+        spec: the network's needs.
+        device: where it runs.
+        bytes_per_pixel: what the network takes for each input pixel, where that is known to be much.
+    """
+    pixels = size[0] * size[1]
+    if device.type == "cpu":
+        return max(1, min(_MOST, round(_CPU_CALL / pixels)))
+    return max(1, min(_MOST, _auto_side(spec, device, 1, bytes_per_pixel) ** 2 // pixels))
 
 
 def _auto_side(spec: NetSpec, device: torch.device, batch: int, bytes_per_pixel: float) -> int:

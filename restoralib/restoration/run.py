@@ -71,7 +71,7 @@ class Runner:
     progress: Progress = field(default_factory=Progress)
 
     def run(self, images: Sequence[Tensor], tile: tuple[int, int]) -> list[Tensor]:
-        """Restore images (b, c, h, w) of one size, with smaller tiles than asked where these do not fit into memory.
+        """Restore images (b, c, h, w) of one size; where memory does not suffice, with fewer in a call, then with smaller tiles.
 
         The result is that of one size of tile throughout.
 
@@ -86,10 +86,18 @@ class Runner:
             with seeded(self.seed, self.network.device):
                 return self._restore(images, plans)
 
-        return by_smaller_tiles(attempt, tile, self.network.device, self._give_up, shrink=self.shrink)
+        self.batch = min(self.batch, len(images[0]) * len(self._plan((height, width), tile)))
+        while True:
+            single = self.batch == 1
+            try:
+                return by_smaller_tiles(attempt, tile, self.network.device, self._give_up, shrink=self.shrink and single)
+            except OutOfMemory:
+                if single:
+                    raise
+            self.batch //= 2
 
     def _give_up(self, tile: tuple[int, int], reason: str) -> OutOfMemory:
-        remedy = "exact=False" if self.exact or not self.shrink else "batch=1" if self.batch > 1 else "another device"
+        remedy = "exact=False" if self.exact or not self.shrink else "another device"
         return OutOfMemory(
             f"tiles of {tile[0]} x {tile[1]} in {self.network.dtype} do not fit into the memory of {self.network.device}, and "
             f"smaller ones cannot be had ({reason}); free memory, try {remedy}, or take a smaller model"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+from restoralib.archs import ARCHITECTURES
 from restoralib.data import LAYOUTS
 from restoralib.data.finding import Places
 from restoralib.zoo import list_models, model_info
@@ -112,7 +115,36 @@ def place_table() -> str:
     return table(("layout", "what lies where"), *((", ".join(layouts), places) for places, layouts in names.items()))
 
 
+def _exports() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(__file__).with_name("exports.json").read_text(encoding="utf-8"))
+    return found
+
+
+def export_table() -> str:
+    """What became of every network when it was exported."""
+    networks = _exports()["networks"]
+    rows = []
+    for name in sorted(cls.__name__ for entry in ARCHITECTURES.values() for cls in entry.classes):
+        entry = networks.get(name)
+        if entry is None:
+            rows.append((name, "not tried yet", "", "", ""))
+            continue
+        errors = ["" if entry[f"{kind}_error"] is None else f"{entry[f'{kind}_error']:.0e}" for kind in ("program", "onnx")]
+        program = entry["program"] or f"no: {entry['program_reason']}"
+        onnx = entry["onnx"] or f"no: {entry.get('onnx_reason', 'no program')}"
+        rows.append((name, program, errors[0], onnx, errors[1]))
+    return table(("network", "program", "difference", "ONNX", "difference"), *rows)
+
+
+def exports_measured_with() -> str:
+    """The versions with which they were exported."""
+    found = _exports()["environment"]
+    return f"{found['torch']}, ONNX Runtime {found['onnxruntime']}"
+
+
 MARKERS = {
+    "<!-- exports -->": export_table,
+    "<!-- exports measured with -->": exports_measured_with,
     "<!-- layouts -->": layout_table,
     "<!-- places -->": place_table,
     "<!-- table of models -->": model_table,

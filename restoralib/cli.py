@@ -10,6 +10,7 @@ import inspect
 import json
 import logging
 import re
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -28,6 +29,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from restoralib.archs import Inferred
     from restoralib.evaluation import Evaluation
+    from restoralib.export import Description
     from restoralib.batch import Plan, Report, Restorer
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
@@ -760,6 +762,9 @@ def models(
         bool | None, typer.Option("--commercial/--non-commercial", help="By what the weights' licence allows.")
     ] = None,
     bundled: Annotated[bool, typer.Option("--bundled", help="Only models whose weights come with restoralib.")] = False,
+    realtime: Annotated[
+        bool, typer.Option("--realtime", help="Only models above 20 images/s of 256x256 here, measured now; takes a minute.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the models, their licences and where their weights are."""
@@ -770,6 +775,8 @@ def models(
         names = list_models(pattern, task=task, commercial=commercial, bundled=bundled or None)
     except ValueError as error:
         raise stop(error) from error
+    if realtime:
+        return list_realtime(names, as_json)
     entries = [model_info(name) for name in names]
     if as_json:
         print_json([asdict(entry) for entry in entries])
@@ -786,6 +793,89 @@ def models(
         screen.print(f"{name}  {numbers}  {tasks}", highlight=False, soft_wrap=True)
         origin = f"    code {entry.code_license}, weights {entry.weights_license}: {entry.weights}"
         screen.print(escape(origin), highlight=False, soft_wrap=True, style="dim")
+
+
+def list_realtime(names: Sequence[str], as_json: bool) -> None:
+    """Print which of the models are fast here, with the figures, and what was not measured."""
+    from restoralib import realtime
+    from restoralib.zoo.measured import in_billions
+
+    found = realtime.find_realtime(names)
+    if as_json:
+        print_json([asdict(speed) for speed in found.speeds])
+    width = max((len(speed.model) for speed in found.speeds), default=0)
+    for speed in found.speeds if not as_json else ():
+        numbers = f"{speed.images_per_second:7.1f} images/s  {in_billions(speed.multiply_adds):>7} GMACs"
+        screen.print(f"[bold]{speed.model:<{width}}[/bold]  {numbers}", highlight=False, soft_wrap=True)
+    counts = {"slower": found.slower, "too costly to try": found.hopeless, "not reached in a minute": found.left}
+    rest = ", ".join(f"{len(models)} {what}" for what, models in counts.items() if models)
+    if rest:
+        messages.print(f"of {len(names)} models {rest}", highlight=False, style="dim")
+    if not found.speeds:
+        raise stop(f"no model of these restores {realtime.RATE:.0f} images of 256x256 a second here")
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="A task, a name of `restoralib models --bundled`, or a checkpoint file.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")],
+    kind: Annotated[
+        Literal["onnx", "pt2", "safetensors"] | None,
+        typer.Option("--format", help="Of the file; without it, by the file's name."),
+    ] = None,
+    int8: Annotated[
+        str | None, typer.Option(metavar="IMAGES", help="ONNX of 8 bits, its ranges found on these images: a folder or a glob.")
+    ] = None,
+    half: Annotated[bool, typer.Option("--half", help="safetensors in float16.")] = False,
+    settings: Settings = None,
+) -> None:
+    """Write a model for other programs: ONNX, a program of torch.export, or safetensors.
+
+    ONNX files and programs take any height and width, where the network allows it, and are compared with it first.
+    """
+    chosen = kind or output.suffix.removeprefix(".")
+    if chosen not in ("onnx", "pt2", "safetensors"):
+        raise stop(f"{output}: name a file in .onnx, .pt2 or .safetensors, or say --format")
+    if (int8 and chosen != "onnx") or (half and chosen != "safetensors"):
+        raise stop("--int8 is for ONNX and --half for safetensors")
+    try:
+        described = write_export(model, output, chosen, int8, half, parse_settings(settings))
+    except (ValueError, TypeError, ImportError, OSError) as error:
+        raise stop(error) from error
+    sizes = "" if chosen == "safetensors" else f", sizes: {described.sizes}"
+    what = f"{described.name} ({described.quantized}, scale {described.spec.scale}{sizes})"
+    screen.print(escape(f"{output}: {what}, weights {described.licence}"), highlight=False, soft_wrap=True)
+
+
+def write_export(name: str, output: Path, kind: str, int8: str | None, half: bool, settings: dict[str, Any]) -> Description:
+    """Write a model's file; its name and its weights' licence are those of the zoo where it comes from there."""
+    from torch import nn
+
+    from restoralib.batch.files import find_images
+    from restoralib.export import export_onnx, export_program, export_safetensors, quantize_onnx
+    from restoralib.zoo import TASKS, list_models, model_info
+
+    images = find_images([int8])[0] if int8 else []
+    if int8 and not images:
+        raise ValueError(f"--int8 {int8} names no images")
+    net = choose_model(name, settings)
+    if not isinstance(net, nn.Module):
+        raise ValueError(f"{name} is no single network; export one of `restoralib models --bundled`, or a checkpoint")
+    known = TASKS.get(name) or name
+    if known in list_models():
+        about: dict[str, Any] = {"name": known, "licence": model_info(known).weights_license}
+    else:
+        about = {"name": Path(name).stem}
+    if kind == "pt2":
+        return export_program(net, output, **about)
+    if kind == "safetensors":
+        return export_safetensors(net, output, half=half, **about)
+    if not int8:
+        return export_onnx(net, output, **about)
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "whole.onnx"
+        export_onnx(net, whole, **about)
+        return quantize_onnx(whole, images, output)
 
 
 @app.command()

@@ -45,6 +45,80 @@ def test_a_network_that_cannot_be_compiled_runs_eagerly(net, monkeypatch, caplog
     assert caplog.records[0].message.endswith("RuntimeError: no such instruction")
 
 
+class Wrapped(nn.Module):
+    """Stands for what torch.compile gives."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, *inputs):
+        return self.net(*inputs)
+
+
+@pytest.mark.parametrize(("backend", "slowness", "kept"), [("auto", 0.5, True), ("auto", 1.5, False), ("inductor", 1.5, True)])
+def test_the_faster_form_is_kept(backend, slowness, kept, net, monkeypatch, caplog):
+    calls = []
+
+    def seconds(module, inputs):
+        calls.append((module, inputs[0].shape[-2:]))
+        # The first calls are slow whoever makes them, and one of the later ones is disturbed.
+        return 0.03 * (slowness if isinstance(module, Wrapped) else 1) * (20 if len(calls) in (1, 6) else 1)
+
+    monkeypatch.setattr(compilation, "_inductor_fault", lambda device: None)
+    monkeypatch.setattr(torch, "compile", lambda model, **options: Wrapped(model))
+    monkeypatch.setattr(compilation, "seconds", seconds)
+    with caplog.at_level(logging.INFO, "restoralib.compilation"):
+        assert isinstance(compile(net, backend=backend), Wrapped) == kept
+    timed = [module for module, _ in calls[2:]]
+    assert all(isinstance(module, Wrapped) == bool(number % 2) for number, module in enumerate(timed)) and len(timed) >= 6
+    assert {size for _, size in calls} == {(64, 65)}
+    assert f"{1 / slowness:.2f} times as fast" in caplog.records[0].message
+
+
+def test_small_images_are_enlarged_until_the_clock_can_tell(net, monkeypatch):
+    sizes = []
+
+    def seconds(module, inputs):
+        sizes.append(tuple(inputs[0].shape[-2:]))
+        return 1e-4
+
+    monkeypatch.setattr(compilation, "_inductor_fault", lambda device: None)
+    monkeypatch.setattr(torch, "compile", lambda model, **options: Wrapped(model))
+    monkeypatch.setattr(compilation, "seconds", seconds)
+    assert compile(net) is net  # equally fast: nothing to gain
+    assert dict.fromkeys(sizes) == dict.fromkeys([(64, 65), (128, 129), (256, 257)])
+
+
+def test_other_modules_are_timed_on_what_the_caller_gives(monkeypatch):
+    module, given = nn.Linear(4, 4), (torch.rand(2, 4),)
+    monkeypatch.setattr(compilation, "_inductor_fault", lambda device: None)
+    monkeypatch.setattr(torch, "compile", lambda model, **options: Wrapped(model))
+    assert isinstance(compile(module), Wrapped)  # nobody knows what to call it with
+    monkeypatch.setattr(compilation, "seconds", lambda module, inputs: 2.0 if isinstance(module, Wrapped) else 1.0)
+    assert compile(module, inputs=given) is module
+
+
+def test_no_size_is_compiled_anew(net, monkeypatch):
+    graphs = []
+
+    def count(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    real = torch.compile
+    torch.compiler.reset()
+    monkeypatch.setattr(compilation, "_inductor_fault", lambda device: None)
+    monkeypatch.setattr(torch, "compile", lambda model, **options: real(model, backend=count, fullgraph=True, **options))
+    compiled = compile(net, backend="inductor")
+    assert compiled is not net and len(graphs) == 1
+    with torch.inference_mode():
+        for size in ((31, 40), (64, 64), (97, 33)):
+            image = torch.rand(1, 1, *size)
+            torch.testing.assert_close(compiled(image), net(image))
+    assert len(graphs) == 1
+
+
 @pytest.mark.parametrize("works", [True, False])
 def test_the_trial_changes_neither_statistics_nor_modes_nor_the_random_state(works, monkeypatch):
     def wrapped(model, **options):
@@ -73,7 +147,7 @@ def test_an_unknown_backend_is_named(net):
 
 @pytest.mark.slow
 def test_a_compiled_network_gives_the_same_at_every_size(net):
-    compiled = compile(net)
+    compiled = compile(net, backend="inductor")
     assert compiled.spec == net.spec and (compiled is net) == (available_backends() == ("eager",))
     for size in ((48, 64), (31, 9), (5, 120)):
         image = torch.rand(1, 1, *size)

@@ -125,10 +125,14 @@ def test_reference_covers_every_public_module():
         "evaluate_folder",
         "diffusion_restoration",
         "train_your_own",
+        "export_onnx",
         "restore_video",
     ],
 )
 def test_example_runs(example, folder, monkeypatch, capsys):
+    if example == "export_onnx":
+        pytest.importorskip("onnxscript")
+        pytest.importorskip("onnxruntime")
     if example == "restore_video":
         pytest.importorskip("av")
     arguments = {

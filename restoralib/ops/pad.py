@@ -38,6 +38,9 @@ def pad_to_multiple(image: Tensor, multiple: int | tuple[int, int], mode: PadMod
     if image.ndim < 2 or 0 in image.shape[-2:]:
         raise ValueError(f"pad_to_multiple expects (..., h, w) with at least one pixel, got shape {tuple(image.shape)}")
     for axis, step in zip((-2, -1), multiples, strict=True):
+        if step > 1 and _is_symbolic(image.shape[axis]):
+            image = _extend(image, axis, step, mode)
+            continue
         count = -image.shape[axis] % step
         if count:
             image = torch.cat([image, *_margin(image, axis, count, mode)], axis)
@@ -48,6 +51,25 @@ def mirrored(places: Tensor, length: int) -> Tensor:
     """Which sample of a line stands at whole places that may lie outside: mirrored about its outer edges, ever again."""
     places = places % (2 * length)
     return torch.where(places < length, places, 2 * length - 1 - places)
+
+
+def _is_symbolic(length: int) -> bool:
+    """Whether an exported program is traced that has to serve all lengths; `is_exporting` came with torch 2.7."""
+    return isinstance(length, torch.SymInt) and getattr(torch.compiler, "is_exporting", lambda: False)()
+
+
+def _extend(image: Tensor, axis: int, step: int, mode: PadMode) -> Tensor:
+    """What `pad_to_multiple` does along an axis, without asking for its length: every sample is looked up."""
+    length = image.shape[axis]
+    places = torch.arange((length + step - 1) // step * step, device=image.device)
+    turned = {"reflect": 2 * length - 2, "symmetric": 2 * length - 1}.get(mode, 0) - places
+    # Where the last sample would come from before the first, the axis is too short for the mode.
+    beyond = torch.where(turned[-1:] >= 0, turned, length - 1)
+    extended = image.index_select(axis, torch.where(places < length, places, beyond))
+    if mode == "constant":
+        inside = places < length
+        extended = torch.where(inside if axis == -1 else inside[:, None], extended, 0)
+    return extended
 
 
 def _margin(image: Tensor, axis: int, count: int, mode: PadMode) -> list[Tensor]:

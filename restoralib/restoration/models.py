@@ -45,6 +45,10 @@ def find_model(model: Model) -> Callable[..., Any]:
                 "restoralib.zoo.model_info names, and pass its path as model"
             )
         return load_bundled(bundled)
+    if Path(name).suffix.lower() == ".onnx":
+        from restoralib.export.onnx_model import OnnxModel  # brings torch's compiler along
+
+        return OnnxModel(name)
     if Path(name).suffix.lower() in _SUFFIXES or Path(name).is_file():
         return load_model(name)
     names = list_models()

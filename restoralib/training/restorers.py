@@ -57,6 +57,7 @@ class Regions:
         kept: regions that are kept.
         fresh: new regions to an item.
         seed: of all items.
+        least: factor down to which regions are reduced, drawn for each, so that small patches show whole scenes; 1 for none.
     """
 
     photographs: Sequence[Tensor]
@@ -65,6 +66,7 @@ class Regions:
     kept: int = 384
     fresh: float = 1 / 12
     seed: int = 0
+    least: float = 1.0
     regions: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
     def __call__(self, number: int, patch: int) -> dict[str, Tensor]:
@@ -85,11 +87,11 @@ class Regions:
     def _spoil(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         photograph = self.photographs[random_integer(len(self.photographs), generator)]
         # Reduced photographs are sharper than a camera's; a third of the regions is enlarged.
-        zoom = uniform(1.0, 1.6, generator) if random_integer(3, generator) == 0 else 1.0
-        side = int(REGION / zoom)
+        zoom = uniform(1.0, 1.6, generator) if random_integer(3, generator) == 0 else uniform(self.least, 1.0, generator)
+        side = min(int(REGION / zoom), *photograph.shape[1:])
         top, left = random_corner(photograph, side, generator)
         clean = photograph[None, :, top : top + side, left : left + side].float() / 255
-        if side < REGION:
+        if side != REGION:
             clean = resize(clean, size=(REGION, REGION))
         clean = turn(round_to_levels(clean.clamp(0, 1)), random_integer(8, generator))
         many = 1 + (random_integer(2, generator) if self.mixed else 0)
@@ -120,6 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--task", nargs="+", required=True, choices=("mixed", *PAIRED_TASKS), help="what is to be undone")
     parser.add_argument("--init", type=Path, help="weights to begin from")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate")
+    parser.add_argument("--least", type=float, default=1.0, help="factor down to which photographs are reduced")
     parser.add_argument("--judged", type=int, default=24, help="regions of held-out photographs to validate on")
     options = parse_recipe(parser, arguments)
     mixed = "mixed" in options.task
@@ -135,7 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
     validate = Validation([(degraded.float() / 255, clean.float() / 255) for degraded, clean in pairs])
     schedule = Schedule(options.steps, rate=options.rate, warmup=50, decay=0.7, betas=(0.9, 0.99), ema=0.99, optimizer="muon")
     turns = {"net": Turn(restorer_loss, schedule)}
-    draw = Regions(photographs, tasks, mixed=mixed, seed=options.seed)
+    draw = Regions(photographs, tasks, mixed=mixed, seed=options.seed, least=options.least)
     average = train_stage({"net": net}, turns, draw, options, validate)["net"]
     export_weights(average, options.out, arch="nafnet", config=CONFIG, half=True)
 

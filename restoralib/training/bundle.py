@@ -4,7 +4,7 @@
     python -m restoralib.training.bundle --figures figures.json
 
 The first form copies a file that `export_weights` wrote and enters it under its name; the second enters the figures that
-`python -m restoralib.evaluation EVAL_FOLDER --bm3d --json` measured.
+`python -m restoralib.evaluation EVAL_FOLDER --bm3d --json` measured. `restoralib.training.cards` enters where models fail.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ def add(
 ) -> None:
     """Copy a weights file into the package and enter it; the tasks that it serves are taken from those that served them.
 
+    What was told of where the model of this name fails stays; figures and bars were those of other weights.
+
     Args:
         name: one of ENTRIES.
         file: written by `export_weights`.
@@ -115,7 +117,11 @@ def add(
     }
     if recipe:
         entry["recipe"] = recipe
-    others = [other for other in read_entries(WEIGHTS) if other["name"] != name]
+    known = read_entries(WEIGHTS)
+    for other in known:
+        if other["name"] == name and "failures" in other:
+            entry["failures"] = other["failures"]
+    others = [other for other in known if other["name"] != name]
     for other in others:
         other["serves"] = [task for task in other["serves"] if task not in entry["serves"]]
     write_manifest([*others, entry])

@@ -28,19 +28,9 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from restoralib.archs import Inferred
+    from restoralib.batch import Plan, Report, Restorer
     from restoralib.evaluation import Evaluation
     from restoralib.export import Description
-    from restoralib.batch import Plan, Report, Restorer
-
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
-# What nobody means as the name of a folder.
-# fmt: off
-OTHER_SUFFIXES = frozenset({
-    ".apng", ".arw", ".avif", ".cr2", ".cr3", ".dng", ".eps", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k",
-    ".jfif", ".jp2", ".jpe", ".jxl", ".nef", ".pdf", ".pgm", ".pnm", ".ppm", ".psd", ".raw", ".svg", ".tga",
-})
-# fmt: on
-RECORDS = ".restoralib-sources"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 logger = logging.getLogger(__name__)
@@ -323,6 +313,14 @@ def restore(
         Literal["resize", "model", "drop"],
         typer.Option(help="Carry transparency by interpolation, restore it, or leave it out."),
     ] = "resize",
+    max_pixels: Annotated[int | None, typer.Option(min=1, help="Refuse files that declare more.")] = None,
+    suffix: Annotated[str, typer.Option(help="Put between a result's name and its extension, such as _x4.")] = "",
+    extension: Annotated[
+        Literal["png", "jpg", "webp", "tif"] | None,
+        typer.Option("--format", help="Format of the results.", show_default="that of the input"),
+    ] = None,
+    keep_metadata: Annotated[bool, typer.Option(help="Copy EXIF, XMP and ICC profile.")] = True,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Restore again what is there, and inputs in place.")] = False,
     shard: Annotated[
         str | None, typer.Option(metavar="I/N", help="Do only this of N parts of the images, from 1/N to N/N.")
     ] = None,
@@ -330,14 +328,14 @@ def restore(
         int | None,
         typer.Option(min=1, help="Threads that read, and as many that write.", show_default="half of the cores"),
     ] = None,
-    max_pixels: Annotated[int | None, typer.Option(min=1, help="Refuse files that declare more.")] = None,
-    suffix: Annotated[str, typer.Option(help="Put between a result's name and its extension, such as _x4.")] = "",
-    extension: Annotated[
-        Literal["png", "jpg", "webp", "tif"] | None,
-        typer.Option("--format", help="Format of the results.", show_default="that of the input"),
+) -> None:
+    """Restore images.
+
+    Results that are there already are skipped; each file is written whole or not at all. One image that fails does not stop the
+    others; it is listed at the end, and the exit code is then 1.
 
     Under torchrun, several processes share the images: torchrun --nproc-per-node 2 -m restoralib restore …
-    ] = None,
+    """
     from restoralib.batch import (
         Restorer,
         nested,
@@ -350,24 +348,16 @@ def restore(
     from restoralib.batch.files import is_folder
     from restoralib.restoration import OutOfMemory
 
-    keep_metadata: Annotated[bool, typer.Option(help="Copy EXIF, XMP and ICC profile.")] = True,
-        part = nested(processes(), parse_shard(shard) if shard else (0, 1))
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Restore again what is there, and inputs in place.")] = False,
-) -> None:
-    """Restore images.
-
-    Results that are there already are skipped; each file is written whole or not at all. One image that fails does not stop the
-    others; it is listed at the end, and the exit code is then 1.
-        if device == "auto" and processes()[1] > 1:
-            options["device"] = process_device()
-    """
     try:
+        part = nested(processes(), parse_shard(shard) if shard else (0, 1))
         several = is_folder(output)
         plan = plan_files(inputs, output, suffix=suffix, extension=extension, overwrite=overwrite, part=part)
         options: dict[str, Any] = {"device": device, "dtype": dtype, "tile": parse_tile(tile), "exact": exact}
         options |= {"ensemble": ensemble, "overlap": overlap, "alpha": alpha, "prompt": prompt}
         options |= {"sampler": sampler, "steps": steps, "guidance": guidance, "sigma": sigma / 255, "scale": scale}
         options["operator"] = read_mask(mask, operator) if mask else operator
+        if device == "auto" and processes()[1] > 1:
+            options["device"] = process_device()
         if max_pixels is not None:
             options["max_pixels"] = max_pixels
         given = parse_settings(settings)
@@ -376,7 +366,7 @@ def restore(
             chosen = check_wish(chosen, prompt, models)
             check_options(chosen, device, options["tile"])
             check_diffusion(chosen, options)
-        restorer = Restorer(chosen or "auto", batch=batch, seed=seed, **options)
+        restorer = Restorer("auto" if chosen is None else chosen, batch=batch, seed=seed, **options)
         report = run_under_a_bar(plan, restorer, keep_metadata=keep_metadata, part=part, workers=workers, alone=not several)
     except (ValueError, TypeError, OSError, OutOfMemory) as error:
         raise stop(error) from error
@@ -520,9 +510,6 @@ def evaluate(
         Path | None,
         typer.Option("--output", "-o", help="Folder that keeps each image's figures, to go on where it stopped."),
     ] = None,
-    align: Annotated[
-        bool, typer.Option("--align", help="Move and recolour the truth first: for photographs of screens.")
-    ] = False,
     sheets: Annotated[bool, typer.Option("--sheets", help="Write input, result, target and error map of each image.")] = False,
     report: Annotated[Path | None, typer.Option("--report", help="Folder for a page with tables and sliders.")] = None,
     preset: Annotated[Literal["restoravision"] | None, typer.Option(help="Lay out the tables of a report.")] = None,
@@ -531,6 +518,9 @@ def evaluate(
     dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], typer.Option(help="Type of the computation.")] = "auto",
     tile: Annotated[str, typer.Option(help="none, as papers do; auto, or the side of a tile.")] = "none",
     ensemble: Annotated[bool, typer.Option("--ensemble", help="Mean over eight flips and turns.")] = False,
+    align: Annotated[
+        bool, typer.Option("--align", help="Move and recolour the truth first: for photographs of screens.")
+    ] = False,
 ) -> None:
     """Measure models on sets of images by the papers' protocols.
 
@@ -566,6 +556,14 @@ def evaluate(
             write_evaluations(json_file, found)
         if csv_file:
             found[0].write_csv(csv_file)
+        if report:
+            page = write_report(found, report, notes=NOTES if preset else ())
+            messages.print(f"wrote {page}", highlight=False)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        raise stop(error) from error
+    raise typer.Exit(1 if any(evaluation.failures for evaluation in found) else 0)
+
+
 @app.command()
 def bars(
     folder: Annotated[Path, typer.Argument(help="Holds CBSD68, Set5/HR, noise, blur …, or clean photographs.")],
@@ -624,14 +622,6 @@ def bars(
         found = [evaluation for standing in standings for evaluation in standing.evaluations]
         if report and found:
             page = write_report(found, report, title="Bars", notes=told_bars(standings))
-            messages.print(f"wrote {page}", highlight=False)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        raise stop(error) from error
-    raise typer.Exit(1 if any(evaluation.failures for evaluation in found) else 0)
-
-
-        if report:
-            page = write_report(found, report, notes=NOTES if preset else ())
             messages.print(f"wrote {page}", highlight=False)
     except (ValueError, TypeError, OSError, ImportError) as error:
         raise stop(error) from error

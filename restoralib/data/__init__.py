@@ -1,5 +1,6 @@
 """Data sets: benchmarks in the layouts in which they are published, and pairs for training."""
 
+from restoralib.data.alignment import Alignment, align, find_alignment
 from restoralib.data.benchmark import LAYOUTS, Benchmark, DatasetError, Layout, Pair, Problem, get_layout, open_benchmark
 from restoralib.data.cutblur import cut_blur
 from restoralib.data.matlab import write_dnd_submission, write_sidd_submission
@@ -12,6 +13,7 @@ from restoralib.data.training_pairs import CleanPairs, DrawnPair, StoredPairs, d
 
 __all__ = [
     "LAYOUTS",
+    "Alignment",
     "Benchmark",
     "CleanPairs",
     "DatasetError",
@@ -21,8 +23,10 @@ __all__ = [
     "Photographs",
     "Problem",
     "StoredPairs",
+    "align",
     "cut_blur",
     "draw_pair",
+    "find_alignment",
     "get_layout",
     "open_benchmark",
     "open_photographs",

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from restoralib.archs.spec import NetSpec
 from restoralib.data import LAYOUTS, Benchmark, DatasetError, Pair, get_layout, open_benchmark
+from restoralib.data import align as aligned
 from restoralib.data.reading import image_files, to_image
 from restoralib.evaluation.classical import CLASSICAL, Informed
 from restoralib.evaluation.inputs import NoiseProtocol, add_table_noise, cut_to_multiple, reduce_colours, reduce_luma
@@ -65,6 +66,7 @@ def evaluate(
     dtype: str | torch.dtype = "auto",
     tile: TileSize = None,
     ensemble: bool = False,
+    align: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a model on a set, as a protocol of the papers says.
@@ -106,6 +108,8 @@ def evaluate(
         dtype: as in `restore`.
         tile: as in `restore`; None, all at once, is what papers do.
         ensemble: as in `restore`.
+        align: move the truth of each pair to where the degraded image lies, and match its colours, by `restoralib.data.align`:
+            for photographs of screens.
         progress: called with (done, total, name), done = 0 before the first; its False ends the work, and what was done is kept
             in `output`.
 
@@ -119,7 +123,7 @@ def evaluate(
     """
     if (pictures or sheets) and output is None:
         raise ValueError("pictures and sheets go into a folder; pass output")
-    plan = _plan(model, data, scale, metrics, protocol, noise, noise_protocol, seed)
+    plan = _plan(model, data, scale, metrics, protocol, noise, noise_protocol, seed, align)
     measures = {measure: load_measure(measure, weights) for measure in plan.measures}
     options = {"device": device, "dtype": dtype, "tile": tile, "ensemble": ensemble}
     title = name or (os.fspath(model) if isinstance(model, str | os.PathLike) else _called(model))
@@ -134,6 +138,8 @@ def evaluate(
         "dtype": str(dtype).removeprefix("torch."),
         "model_digest": digest_of_model(plan.model),
     }
+    if align:
+        settings["align"] = True
     records = None
     if output is not None:
         about = {"model": title, "data": plan.source.name, "protocol": plan.protocol.name, "settings": settings}
@@ -220,6 +226,7 @@ class _Plan:
     noise: float | None
     noise_protocol: NoiseProtocol
     seed: int
+    align: bool
 
     @property
     def on_luma(self) -> bool:
@@ -238,7 +245,7 @@ class _Plan:
         if self.scale > 1 and self.on_luma and self.source.bicubic:
             text = "luma of the clean images in 8 bits, reduced by MATLAB's bicubic without rounding"
         elif not self.source.makes:
-            text = "the set's degraded images"
+            text = "the set's degraded images" + (", the truth aligned and its colours matched" if self.align else "")
         else:
             text = "the clean images" + (", reduced by MATLAB's bicubic and rounded to 8 bits" if self.scale > 1 else "")
         if self.noise is None:
@@ -255,6 +262,7 @@ def _plan(
     noise: float | None,
     noise_protocol: NoiseProtocol,
     seed: int,
+    align: bool,
 ) -> _Plan:
     """Open the model and the set, and see whether they and the rules fit each other."""
     if scale is not None and (isinstance(scale, bool) or not isinstance(scale, int) or scale < 1):
@@ -278,12 +286,14 @@ def _plan(
         )
     if noise is not None and not source.makes and scale == 1:
         raise ValueError(f"{source.name} has degraded images of its own; leave noise out")
+    if align and (source.makes or scale > 1):
+        raise ValueError(f"align is for pairs of one size, such as photographs of screens; {source.name} has none")
     if protocol is not None:
         rules = get_protocol(_SHORT.get(protocol, protocol) if scale > 1 else protocol)
     else:
         rules = _usual_protocol(source, scale)
     measures = get_measures(default_measures(rules) if metrics is None else metrics)
-    return _Plan(chosen, source, scale, rules, tuple(measures), noise, noise_protocol, seed)
+    return _Plan(chosen, source, scale, rules, tuple(measures), noise, noise_protocol, seed, align)
 
 
 def _usual_protocol(source: _Source, scale: int) -> Protocol:
@@ -455,6 +465,9 @@ class _Job:
         if self.records and (stored := self.records.find(pair.name, key, wanted, pictures=self.pictures, sheets=self.sheets)):
             return stored, []
         _check_pair(pair)
+        if self.plan.align and pair.degraded is not None and pair.clean is not None:
+            degraded, clean = aligned(pair.degraded, pair.clean)
+            pair = replace(pair, degraded=degraded, clean=clean)
         views: dict[bool, _View] = {}
         figures, failed = {}, []
         for measure, function in self.measures.items():

@@ -14,7 +14,7 @@ from restoralib.video import restore_video
 
 av = pytest.importorskip("av")
 
-SIZE, FRAMES = (320, 180), 24
+SIZE, FRAMES = (320, 180), 16
 
 
 def make_clip(path, frames, size=SIZE):
@@ -61,18 +61,20 @@ def test_frames_a_second_against_the_plain_loop(tmp_path, capsys, record_propert
         "restore_video": lambda target: restore_video(source, target, net),
         "restore_video, blend": lambda target: restore_video(source, target, net, blend=0.7),
     }
-    seconds = {run: [] for run in runs}
+    seconds, work_done = ({run: [] for run in runs} for _ in range(2))
     for number in range(4):
         for run, work in runs.items():
-            began = time.perf_counter()
+            began = time.perf_counter(), time.process_time()
             work(tmp_path / f"{run}-{number}.mp4")
-            seconds[run].append(time.perf_counter() - began)
+            seconds[run].append(time.perf_counter() - began[0])
+            work_done[run].append(time.process_time() - began[1])
     with capsys.disabled():
         for run, times in seconds.items():
             rate = FRAMES / min(times)
             record_property(f"{name}, {run}, frames/s", rate)
-            ratio = min(seconds["loop"]) / min(times)
-            print(f"\n{name} on {SIZE[0]}x{SIZE[1]}, {run}: {rate:.2f} frames/s, {ratio:.2f} of the loop's")
+            ratios = [min(measured["loop"]) / min(measured[run]) for measured in (seconds, work_done)]
+            text = f"{rate:.2f} frames/s, {ratios[0]:.2f} of the loop's, {ratios[1]:.2f} by CPU time"
+            print(f"\n{name} on {SIZE[0]}x{SIZE[1]}, {run}: {text}")
 
 
 MEMORY = """

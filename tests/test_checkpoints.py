@@ -312,7 +312,7 @@ def test_a_recorded_configuration_leaves_nothing_to_guess(path):
 @pytest.mark.parametrize(
     ("metadata", "error", "words"),
     [
-        ({"arch": "os"}, UnknownCheckpoint, "does not have"),
+        ({"arch": "os"}, UnknownCheckpoint, "neither restoralib nor a plug-in here has"),
         ({"class": "Module"}, UnknownCheckpoint, "it holds a Module"),
         ({"config": "{"}, DamagedCheckpoint, "no JSON"),
         ({"config": "[" * 100_000}, DamagedCheckpoint, "no JSON"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -153,6 +155,8 @@ __all__ = [
     "ZeroDCEPlusPlus",
     "example_inputs",
     "find_architecture",
+    "load_plugins",
+    "register_arch",
     "snr_map",
 ]
 
@@ -174,7 +178,7 @@ class Architecture:
     rename_keys: Callable[[StateDict], StateDict] = lambda state_dict: state_dict
 
 
-ARCHITECTURES: Mapping[str, Architecture] = {
+_ARCHITECTURES: dict[str, Architecture] = {
     "srcnn": Architecture((SRCNN,), srcnn.VARIANTS, srcnn.infer_config),
     "fsrcnn": Architecture((FSRCNN,), fsrcnn.VARIANTS, fsrcnn.infer_config),
     "srresnet": Architecture((SRResNet, SRGANDiscriminator), srresnet.VARIANTS, srresnet.infer_config, srresnet.rename_keys),
@@ -226,11 +230,85 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     "zero_dce": Architecture((ZeroDCE, ZeroDCEPlusPlus), zero_dce.VARIANTS, zero_dce.infer_config),
 }
 
-VARIANTS: Mapping[str, Variant] = {
-    name: variant for architecture in ARCHITECTURES.values() for name, variant in architecture.variants.items()
-}
+ARCHITECTURES: Mapping[str, Architecture] = _ARCHITECTURES
+
+_VARIANTS = {name: variant for entry in _ARCHITECTURES.values() for name, variant in entry.variants.items()}
+VARIANTS: Mapping[str, Variant] = _VARIANTS
+
+PLUGINS = "restoralib.archs"
+"""The group of entry points by which other packages bring architectures."""
 
 
 def find_architecture(cls: type[nn.Module]) -> Architecture | None:
     """The entry of a network's class; None for a class that the table does not have."""
     return next((entry for entry in ARCHITECTURES.values() if cls in entry.classes), None)
+
+
+def register_arch(name: str, architecture: Architecture) -> None:
+    """Put an architecture of one's own into the table, for this process.
+
+    Its checkpoints are then recognised by `load_model`, its variants built by `create_model`, and the hub takes its networks. A
+    package that is installed with an entry point in the group `restoralib.archs` is found by itself; see `load_plugins`.
+
+    Args:
+        name: of the architecture.
+        architecture: what the table keeps of it. Entering the same again changes nothing.
+
+    Raises:
+        TypeError: it is no Architecture, or its classes are no networks.
+        ValueError: the name, a variant's or a class's is another's already, or a variant is of a class that is not its own.
+    """
+    if not isinstance(architecture, Architecture):
+        raise TypeError(f"{name!r} should be an Architecture, got {type(architecture).__name__}")
+    if not architecture.classes or not all(
+        isinstance(cls, type) and issubclass(cls, nn.Module) for cls in architecture.classes
+    ):
+        raise TypeError(f"the classes of {name!r} should be nn.Modules, got {architecture.classes}")
+    if _ARCHITECTURES.get(name) is architecture:
+        return
+    if not name.isidentifier():
+        raise ValueError(f"the name of an architecture should be an identifier such as 'mynet', got {name!r}")
+    taken = {
+        "architecture": [name] if name in _ARCHITECTURES else [],
+        "variant": [one for one in architecture.variants if one in _VARIANTS],
+        "class": sorted(
+            {cls.__name__ for cls in architecture.classes}
+            & {cls.__name__ for entry in _ARCHITECTURES.values() for cls in entry.classes}
+        ),
+    }
+    for kind, names in taken.items():
+        if names:
+            raise ValueError(f"there is a{'n' * (kind == 'architecture')} {kind} {names[0]!r} already; choose another name")
+    foreign = [one for one, variant in architecture.variants.items() if variant.cls not in architecture.classes]
+    if foreign:
+        raise ValueError(f"the variant {foreign[0]!r} is of a class that {name!r} does not list; add it to its classes")
+    _ARCHITECTURES[name] = architecture
+    _VARIANTS.update(architecture.variants)
+
+
+@functools.cache
+def load_plugins() -> tuple[str, ...]:
+    """Register the architectures that installed packages bring, once in a process.
+
+    This is done when a name or a checkpoint is asked for that is not known, and when models are listed; never by an import.
+    An entry point of the group `restoralib.archs` names an Architecture: `mynet = "mypackage.net:ARCHITECTURE"`.
+
+    Returns:
+        Names of the architectures that were added.
+
+    Warns:
+        UserWarning: a plug-in cannot be imported or registered; the others are.
+    """
+    from importlib.metadata import entry_points
+
+    added = []
+    for point in entry_points(group=PLUGINS):
+        try:
+            register_arch(point.name, point.load())
+        except Exception as error:  # whatever a plug-in does must not keep the library from working
+            origin = f" of {point.dist.name} {point.dist.version}" if point.dist else ""
+            reason = f"{type(error).__name__}: {error}"
+            warnings.warn(f"the plug-in {point.name!r}{origin} is left out, for it cannot be loaded ({reason})", stacklevel=2)
+        else:
+            added.append(point.name)
+    return tuple(added)

@@ -9,11 +9,11 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from restoralib.archs import ARCHITECTURES, VARIANTS, Architecture
+from restoralib.archs import ARCHITECTURES, VARIANTS, Architecture, load_plugins
 from restoralib.archs.spec import Inferred, StateDict
 from restoralib.checkpoints.building import skeleton
 from restoralib.checkpoints.errors import (
@@ -47,13 +47,18 @@ def recognize(state_dict: StateDict, *, arch: str | None = None) -> Inferred:
         AmbiguousCheckpoint: more than one has.
         ValueError: `arch` is no known name.
     """
-    classes = {cls.__name__: cls for entry in ARCHITECTURES.values() for cls in entry.classes}
+    classes = _classes()
+    if arch not in (None, *ARCHITECTURES, *classes) and load_plugins():
+        classes = _classes()
     if arch not in (None, *ARCHITECTURES, *classes):
         near = difflib.get_close_matches(str(arch), [*ARCHITECTURES, *classes]) or ARCHITECTURES
         raise ValueError(f"unknown architecture {arch!r}; did you mean {' or '.join(near)}?")
     cls = classes.get(str(arch))
     asked = {name: entry for name, entry in ARCHITECTURES.items() if arch in (None, name) or cls in entry.classes}
     claims = {name: told for name, entry in asked.items() if (told := _infer(entry, state_dict))}
+    if not claims and arch is None:
+        brought = {name: ARCHITECTURES[name] for name in load_plugins()}
+        claims = {name: told for name, entry in brought.items() if (told := _infer(entry, state_dict))}
     if not claims:
         raise UnknownCheckpoint(_describe_unknown(state_dict))
     if len(claims) > 1:
@@ -70,6 +75,10 @@ def recognize(state_dict: StateDict, *, arch: str | None = None) -> Inferred:
     return Inferred(cls, config, assumed, tuple(name for name in told.missing if name in known))
 
 
+def _classes() -> dict[str, type[nn.Module]]:
+    return {cls.__name__: cls for entry in ARCHITECTURES.values() for cls in entry.classes}
+
+
 def recorded(metadata: Mapping[str, str]) -> Inferred | None:
     """What the metadata of a `.safetensors` file that this library wrote say; None for other files.
 
@@ -79,10 +88,12 @@ def recorded(metadata: Mapping[str, str]) -> Inferred | None:
     """
     if not {"arch", "class", "config"} <= metadata.keys():
         return None
+    if metadata["arch"] not in ARCHITECTURES:
+        load_plugins()
     entry = ARCHITECTURES.get(metadata["arch"])
     cls = next((cls for cls in entry.classes if cls.__name__ == metadata["class"]), None) if entry else None
     if cls is None:
-        raise UnknownCheckpoint(f"it holds a {clip(metadata['class'])}, which this version of restoralib does not have")
+        raise UnknownCheckpoint(f"it holds a {clip(metadata['class'])}, which neither restoralib nor a plug-in here has")
     try:
         config = json.loads(metadata["config"])
     except (ValueError, RecursionError) as error:
@@ -97,28 +108,41 @@ def without_prefix(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
 
     A prefix is taken off only where a known network is left, since the keys of some networks begin like one.
     """
-    parts = [state_dict]
-    if any(key.startswith(_BESIDE) for key in state_dict):
-        parts.append({key: value for key, value in state_dict.items() if not key.startswith(_BESIDE)})
-    for part in parts:
-        if any(_infer(entry, part) for entry in ARCHITECTURES.values()):
-            if len(part) < len(state_dict):
-                logger.info("%d entries beside the network are left out", len(state_dict) - len(part))
-            return part
-        inner = ({k.removeprefix(prefix): v for k, v in part.items() if k.startswith(prefix)} for prefix in _PREFIXES)
-        if len(parts) < 32:
-            parts.extend(found for found in inner if found)
+    found = _known_part(state_dict, ARCHITECTURES.values())
+    if found is None:
+        found = _known_part(state_dict, [ARCHITECTURES[name] for name in load_plugins()])
+    if found is not None:
+        return found
     # Nothing known; but these two prefixes are never a network's own.
     while state_dict and all(key.startswith(("module.", "_orig_mod.")) for key in state_dict):
         state_dict = {key.partition(".")[2]: value for key, value in state_dict.items()}
     return state_dict
 
 
+def _known_part(state_dict: dict[str, Tensor], entries: Collection[Architecture]) -> dict[str, Tensor] | None:
+    """The part that is a network of some architectures, without a prefix; None where none is."""
+    parts = [state_dict]
+    if any(key.startswith(_BESIDE) for key in state_dict):
+        parts.append({key: value for key, value in state_dict.items() if not key.startswith(_BESIDE)})
+    for part in parts:
+        if any(_infer(entry, part) for entry in entries):
+            if len(part) < len(state_dict):
+                logger.info("%d entries beside the network are left out", len(state_dict) - len(part))
+            return part
+        inner = ({k.removeprefix(prefix): v for k, v in part.items() if k.startswith(prefix)} for prefix in _PREFIXES)
+        if len(parts) < 32:
+            parts.extend(found for found in inner if found)
+    return None
+
+
 def _infer(entry: Architecture, state_dict: StateDict) -> Inferred | None:
     try:
         return entry.infer_config(state_dict)
-    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        # Shapes that nobody foresaw: a hostile file, or one of another family.
+    except Exception as error:
+        # Shapes that nobody foresaw: a hostile file, or one of another family. Of a plug-in's code nothing is known.
+        foreseen = isinstance(error, ArithmeticError | LookupError | RuntimeError | TypeError | ValueError)
+        if not foreseen and entry.classes[0].__module__.startswith("restoralib."):
+            raise
         logger.debug("the detector of %s failed: %r", entry.classes[0].__name__, error)
         return None
 

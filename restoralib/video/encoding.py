@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -112,6 +113,7 @@ def choose_codec(encoding: Encoding, target: Path, supported: set[str], deep: bo
     wanted = _NAMES.get(encoding.codec, encoding.codec)
     names = (_BY_CHOICE_DEEP if deep else _BY_CHOICE) if wanted == "auto" else (wanted,)
     reason = f"{target.suffix} takes none of {', '.join(names)} that FFmpeg has here; name a file .mp4, .mkv, .mov or .webm"
+    shallow = None
     for name in names:
         try:
             codec = av.codec.Codec(name, "w")
@@ -120,11 +122,20 @@ def choose_codec(encoding: Encoding, target: Path, supported: set[str], deep: bo
             continue
         if codec.type != "video" or not codec.video_formats:
             reason = f"{name!r} does not encode pictures; try {', '.join(_NAMES)} or ffv1"
-        elif {name, codec.canonical_name if hasattr(codec, "canonical_name") else name} & supported:
-            return codec
+        elif {name, codec.canonical_name} & supported:
+            if not deep or wanted != "auto" or _is_deep(codec):
+                return codec
+            shallow = shallow or codec
         elif wanted != "auto":
             reason = f"{target.suffix} files do not take {name}; name the file .mkv, or another codec"
+    if shallow is not None:
+        return shallow
     raise VideoError(f"{target}: {reason}")
+
+
+def _is_deep(codec: Any) -> bool:
+    """Whether an encoder has more than 8 bits."""
+    return any(component.bits > 8 for form in codec.video_formats for component in form.components)
 
 
 def choose_pixel_format(codec: Any, asked: str, source: Layout) -> tuple[str, Layout]:
@@ -133,14 +144,27 @@ def choose_pixel_format(codec: Any, asked: str, source: Layout) -> tuple[str, La
     Raises:
         VideoError: the encoder does not have the one that is asked for.
     """
-    av = import_av()
     names = [form.name for form in codec.video_formats if not form.name.startswith("yuvj")]
     if asked == "auto":
-        best, _ = av.codec.codec.find_best_pix_fmt_of_list(names, source.pixel_format)
-        asked = source.pixel_format if source.pixel_format in names else best.name
+        asked = min(names, key=lambda name: _loss(name, source))
     if asked not in names:
         raise VideoError(f"{codec.name} has no pixel format {asked!r}; it has {', '.join(names)}")
-    return asked, layout_for(asked, source)
+    layout = layout_for(asked, source)
+    if layout.depth < source.depth:
+        warnings.warn(f"{codec.name} keeps {layout.depth} of {source.depth} bits in {asked}", stacklevel=4)
+    return asked, layout
+
+
+def _loss(name: str, source: Layout) -> tuple[float, ...]:
+    """What a pixel format loses of a source, most important first; what it wastes comes last."""
+    try:
+        made = layout_for(name, source)
+    except (VideoError, ValueError):  # of a GPU's memory, or none that is written here
+        return (math.inf,)
+    cells, kept = made.across * made.down, 4 if source.kind == "gray" else source.across * source.down
+    kind = 0 if made.kind == source.kind else 2 if made.kind == "gray" else 1
+    lost = (max(0, source.depth - made.depth), max(0, cells - kept))
+    return kind, *lost, abs(cells - kept), abs(made.depth - source.depth), name != source.pixel_format
 
 
 def make_plan(

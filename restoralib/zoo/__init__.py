@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import nn
 
-from restoralib.archs import VARIANTS, NetSpec, Variant
+from restoralib.archs import VARIANTS, NetSpec, Variant, load_plugins
 from restoralib.archs.spec import Role
 from restoralib.blocks.degradation_prompt import DEGRADATIONS
 from restoralib.checkpoints import (
@@ -38,7 +38,7 @@ from restoralib.zoo.published import PUBLISHED, Published
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["TASKS", "ModelInfo", "create_model", "list_models", "load_bundled", "model_info"]
+__all__ = ["TASKS", "ModelInfo", "create_model", "list_models", "load_bundled", "model_info", "weights_source"]
 
 _TASK_NAMES = (*DEGRADATIONS, "sr2", "sr3", "sr4", "sr8", "deflare", "dereflect", "auto")
 # Licences of weights that allow commercial use.
@@ -102,6 +102,7 @@ def list_models(
     Raises:
         ValueError: the task is unknown.
     """
+    load_plugins()
     if task is not None and task not in TASKS:
         raise ValueError(f"unknown task {task!r}; {_neighbours(task, TASKS)}")
 
@@ -210,16 +211,39 @@ TASKS: Mapping[str, str | None] = {
 """
 
 
+_OF_A_PLUGIN = Published(
+    "see the package that brought it", "LicenseRef-unknown", "LicenseRef-unknown", terms="its package tells them"
+)
+
+
+def weights_source(name: str) -> Path | tuple[list[str], str, int]:
+    """Where a model's weights can be had without a person's help: the bundled file, or addresses, SHA-256 and size.
+
+    Raises:
+        ValueError: the name is unknown, or no address is known whose bytes were seen; the error names the authors' page.
+    """
+    _find(name)
+    if name in BUNDLED:
+        return _bundled_file(name)
+    offer = _offer(name)
+    if not offer.urls:
+        raise ValueError(
+            f"no address of the weights of {name} is known whose bytes were seen; its authors' page is {offer.page}. Pass the "
+            "address that it gives, with the file's sum: fetch('https://…', sha256='…')"
+        )
+    return list(offer.urls), offer.sha256, offer.size
+
+
 def _find(name: str) -> Variant:
     if name in BUNDLED:
         return BUNDLED[name].variant
-    if name not in VARIANTS:
+    if name not in VARIANTS and not (load_plugins() and name in VARIANTS):
         raise ValueError(f"unknown model {name!r}; {_neighbours(name, {**VARIANTS, **BUNDLED})}")
     return VARIANTS[name]
 
 
 def _offer(name: str) -> Published:
-    return BUNDLED[name].offer if name in BUNDLED else PUBLISHED[name]
+    return BUNDLED[name].offer if name in BUNDLED else PUBLISHED.get(name, _OF_A_PLUGIN)
 
 
 @functools.cache

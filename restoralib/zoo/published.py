@@ -22,6 +22,9 @@ class Published:
         data: what they were trained on; empty where that is not stated or not known here.
         figures: data set -> measure -> value.
         terms: what the licence of the weights asks of their user; empty where it leaves commercial use free.
+        urls: addresses of the file; only where its bytes were seen, with their sum and number.
+        sha256: of the file.
+        size: of the file, in bytes.
     """
 
     page: str
@@ -30,6 +33,9 @@ class Published:
     data: str = ""
     figures: Figures = field(default_factory=dict)
     terms: str = ""
+    urls: tuple[str, ...] = ()
+    sha256: str = ""
+    size: int = 0
 
 
 def _figures(text: str, measures: str = "psnr ssim") -> Figures:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -33,6 +35,7 @@ def write_weights(
 
     Raises:
         ValueError: weights overflow in float16.
+        OSError: the file cannot be written, for the disk is full, say; what was there before stays as it was.
     """
     state: dict[str, Tensor] = {}
     for key, value in net.state_dict().items():
@@ -43,4 +46,11 @@ def write_weights(
     if half and not all(torch.isfinite(value).all() for value in state.values()):
         raise ValueError("weights overflow in float16; export them with half=False")
     told = {"arch": arch, "class": type(net).__name__, "config": json.dumps(dict(config))}
-    save_file(state, path, metadata={**(about or {}), **told})
+    try:
+        save_file(state, path, metadata={**(about or {}), **told})
+    except SafetensorError as error:
+        # The package has errors of its own for everything, with the number of the system's in the text.
+        full = f"os error {errno.ENOSPC}" in str(error)
+        reason, number = ("the disk is full", errno.ENOSPC) if full else (str(error), errno.EIO)
+        kept = "; the file that was there before is still there" if path.exists() else ""
+        raise OSError(number, f"cannot write {path} ({reason}){kept}") from error

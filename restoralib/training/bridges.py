@@ -43,7 +43,7 @@ def goub_model(net: nn.Module) -> DiffusionModel:
 def main(arguments: list[str] | None = None) -> None:
     """Run the recipe with command-line arguments."""
     parser = diffusion_parser(__doc__, arch="", degrade="jpeg:5-10", steps=700_000, batch=4, patch=128)
-    parser.add_argument("--bridge", choices=("i2sb", "goub"), default="i2sb")
+    parser.add_argument("--bridge", choices=("i2sb", "goub"), default="i2sb", help="which of the two")
     options = parse_recipe(parser, arguments)
     if options.bridge == "goub":
         options.arch = options.arch or "irsde_derain_rain100h"

@@ -167,9 +167,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--commit", help="the commit whose recipe trained them")
     parser.add_argument("--data", help="what the weights were trained on")
     parser.add_argument("--terms", help="what the terms of that data ask of a user of the weights")
-    parser.add_argument("--recipe")
+    parser.add_argument("--recipe", help="the command that trained them, where it differs from the recipe's defaults")
     parser.add_argument("--license", default="LicenseRef-research-data", help="SPDX identifier of the weights' licence")
-    parser.add_argument("--figures", type=Path)
+    parser.add_argument("--figures", type=Path, help="measured figures, a JSON file")
     options = parser.parse_args(arguments)
     if options.figures:
         record_figures(json.loads(options.figures.read_text(encoding="utf-8")))

@@ -25,6 +25,7 @@ from restoralib.training.logs import Log
 from restoralib.training.machine import Machine, find_machine
 from restoralib.training.muon import Muon
 from restoralib.training.schedule import Schedule
+from restoralib.training.sharding import cut_like, cut_net_state, cut_optimizer_state, gathered, is_cut, own_share, shard_net
 from restoralib.training.state import StateError, check_fit, load_state, save_atomically
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class Options(TypedDict, total=False):
     tensorboard: bool
     progress: ProgressCallback | None
     accelerator: Accelerator | None
+    shard: bool
 
 
 def train(
@@ -155,6 +157,7 @@ def train_together(
     tensorboard: bool = False,
     progress: ProgressCallback | None = None,
     accelerator: Accelerator | None = None,
+    shard: bool = False,
 ) -> dict[str, nn.Module]:
     """Train networks that take turns at every step, such as a generator and a discriminator.
 
@@ -176,6 +179,8 @@ def train_together(
         tensorboard: write these files.
         progress: called after every step with the steps done, their number in all and the loss as text.
         accelerator: to train on several machines in a way of one's own; found by itself under torchrun.
+        shard: cut weights, gradients and moments up among the processes (FSDP2), as an accelerator that is set up for FSDP
+            does anyhow. `nets` stay cut up; states and results are whole. Losses have to call the networks themselves.
 
     Returns:
         Copies of the networks with averaged weights, in eval mode.
@@ -198,7 +203,7 @@ def train_together(
         raise ValueError("all turns of a run have the same number of steps")
     first = next(iter(nets))
     steps, device = turns[first].schedule.steps, next(nets[first].parameters()).device
-    machine = find_machine(device, accelerator)
+    machine = find_machine(device, accelerator, shard=shard)
     players = [_Player(name, nets, turns[name], machine, device, precision) for name in turns]
     state = load_state(checkpoint)
     start = 0
@@ -233,10 +238,11 @@ def train_together(
                     f"the loss is {means[0]} by step {done}; {checkpoint} is from before. Lower the learning rate, clip "
                     "gradients more, or take precision bfloat16 or float32"
                 )
+            # Shares are gathered from all processes.
+            parts_of = {player.name: player.state() for player in players if machine.sharded or machine.rank == 0}
             if machine.rank == 0:
-                state = {"step": done, "parts": {player.name: player.state() for player in players}}
-                save_atomically(state, checkpoint)
-                average = players[0].average
+                save_atomically({"step": done, "parts": parts_of}, checkpoint)
+                average = players[0].shown()
                 figures = {"loss" if k == 0 else f"loss_{p.name}": means[k] for k, p in enumerate(players)}
                 figures["rate"] = players[0].schedule.rate_at(step)
                 if validate is not None:
@@ -252,7 +258,7 @@ def train_together(
             machine.wait()
     if journal is not None:
         journal.close()
-    return {player.name: player.average for player in players}
+    return {player.name: player.finish() for player in players}
 
 
 class _Player:
@@ -261,9 +267,17 @@ class _Player:
     def __init__(self, name: str, nets: Nets, turn: Turn, machine: Machine, device: torch.device, precision: Precision) -> None:
         self.name, self.turn, self.schedule, self.machine, self.device = name, turn, turn.schedule, machine, device
         self.raw = self.net = nets[name]
-        self.average = copy.deepcopy(self.raw).eval().requires_grad_(False)
-        self.learning = [parameter for parameter in self.raw.parameters() if parameter.requires_grad]
         schedule = self.schedule
+        self.average = copy.deepcopy(self.raw).eval().requires_grad_(False)
+        self.means: list[Tensor] = list(self.average.parameters())
+        if machine.sharded:
+            # The average is cut up like the rest; a whole one waits where memory is cheap.
+            if schedule.optimizer == "muon":
+                raise ValueError("Muon turns whole matrices, which sharding cuts up; take optimizer adamw, or no sharding")
+            self.average.cpu()
+            shard_net(self.raw, device, machine.world)
+            self.means = [parameter.detach().clone() for parameter in self.raw.parameters()]
+        self.learning = [parameter for parameter in self.raw.parameters() if parameter.requires_grad]
         self.optimizer: torch.optim.Optimizer
         if schedule.optimizer == "muon":
             self.optimizer = Muon(self.raw, schedule.rate, schedule.betas, schedule.weight_decay)
@@ -276,13 +290,18 @@ class _Player:
         self.raw.train()
 
     def state(self) -> dict[str, Any]:
+        """Whole, whether the network is cut up or not; then on the CPU."""
+        self._fill()
         sides: dict[str, Any] = {"net": self.raw, "average": self.average, "optimizer": self.optimizer, "scaler": self.scaler}
-        return {key: side.state_dict() for key, side in sides.items()}
+        states = {key: dict(side.state_dict()) for key, side in sides.items()}
+        return gathered(states) if self.machine.sharded else states
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        self.raw.load_state_dict(state["net"])
+        self.raw.load_state_dict(cut_net_state(state["net"], self.raw))
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for mean, whole in zip(self.means, self.average.parameters(), strict=True):
+            mean.copy_(cut_like(whole, mean))
+        self.optimizer.load_state_dict(cut_optimizer_state(state["optimizer"], self.optimizer))
         if state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
 
@@ -308,16 +327,36 @@ class _Player:
         self.scaler.update()
         # At the start the average follows quickly, so that it does not remember the random weights.
         weight = 1 - min(self.schedule.ema, (step + 1) / (step + 10))
-        torch._foreach_lerp_(list(self.average.parameters()), [p.detach() for p in self.raw.parameters()], weight)
+        torch._foreach_lerp_(
+            [own_share(mean) for mean in self.means], [own_share(p.detach()) for p in self.raw.parameters()], weight
+        )
         for mean, buffer in zip(self.average.buffers(), self.raw.buffers(), strict=True):
             mean.copy_(buffer)
         return torch.stack(values).mean()
 
+    def _fill(self) -> None:
+        """Put the average together from its shares, with all other processes."""
+        if self.machine.sharded:
+            for whole, mean in zip(self.average.parameters(), self.means, strict=True):
+                whole.copy_(gathered(mean))
+
+    def shown(self) -> nn.Module:
+        """The average of the last state, on the device."""
+        return copy.deepcopy(self.average).to(self.device) if self.machine.sharded else self.average
+
+    def finish(self) -> nn.Module:
+        """The average, whole, on the device."""
+        self._fill()
+        return self.average.to(self.device)
+
 
 @contextmanager
 def _frozen(nets: Iterator[nn.Module]) -> Iterator[None]:
-    """Keep gradients out of some networks; they still flow through them."""
-    parameters = [parameter for net in nets for parameter in net.parameters() if parameter.requires_grad]
+    """Keep gradients out of some networks; they still flow through them.
+
+    Those that are cut up get them, and lose them before their own turn: FSDP settles what learns once, at the first call.
+    """
+    parameters = [p for net in nets for p in net.parameters() if p.requires_grad and not is_cut(p)]
     for parameter in parameters:
         parameter.requires_grad_(False)
     try:

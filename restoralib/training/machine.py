@@ -6,7 +6,8 @@ The loop asks a machine for what differs, and is the same on both.
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +22,8 @@ class Machine:
 
     rank = 0
     world = 1
+    sharded = False
+    """Whether each process keeps its share of the weights alone."""
 
     def wrap(self, net: nn.Module) -> nn.Module:
         """The network as its loss calls it."""
@@ -49,13 +52,15 @@ class Accelerated(Machine):
         accelerator: which knows the others.
 
     Raises:
-        ValueError: it shards the weights, which this loop's states cannot hold.
+        ValueError: it was set up for something that this loop cannot do.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
-        kind = getattr(accelerator.distributed_type, "value", "NO")
-        if kind in ("FSDP", "DEEPSPEED", "MEGATRON_LM", "TP"):
-            raise ValueError(f"the loop's states hold whole weights, which {kind} cuts up; take DDP (MULTI_GPU, MULTI_CPU)")
+        kind = _kind(accelerator)
+        if kind in ("DEEPSPEED", "MEGATRON_LM", "TP"):
+            raise ValueError(f"the loop trains by DDP or FSDP2, not by {kind}; set one of them up")
+        if kind == "FSDP" and not accelerator.is_fsdp2:
+            raise ValueError("the loop cuts weights up by FSDP2; set fsdp_version: 2 in accelerate's configuration")
         self.accelerator = accelerator
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
 
@@ -75,12 +80,35 @@ class Accelerated(Machine):
         self.accelerator.wait_for_everyone()
 
 
-def find_machine(device: torch.device, accelerator: Accelerator | None = None) -> Machine:
+class Sharded(Accelerated):
+    """One of several processes that share the weights; `restoralib.training.sharding` has cut the networks up."""
+
+    sharded = True
+
+    def wrap(self, net: nn.Module) -> nn.Module:
+        return net
+
+    @contextmanager
+    def gather_later(self, net: nn.Module) -> Iterator[None]:
+        net.set_requires_gradient_sync(False)  # type: ignore[operator]
+        try:
+            yield
+        finally:
+            net.set_requires_gradient_sync(True)  # type: ignore[operator]
+
+
+def _kind(accelerator: Accelerator) -> str:
+    return str(getattr(accelerator.distributed_type, "value", "NO"))
+
+
+def find_machine(device: torch.device, accelerator: Accelerator | None = None, *, shard: bool = False) -> Machine:
     """The machine for the process that runs.
 
     Args:
         device: where the networks are.
         accelerator: one of the caller's own; without it, one is made where torchrun started several processes.
+        shard: share the weights among the processes, as an accelerator that was set up for FSDP does anyhow. One process
+            has all of them.
 
     Raises:
         ImportError: several processes were started, and accelerate is not installed.
@@ -93,4 +121,7 @@ def find_machine(device: torch.device, accelerator: Accelerator | None = None) -
         # Buffers stay each process's own: a discriminator is called twice before its gradients are taken.
         plain = DistributedDataParallelKwargs(broadcast_buffers=False)
         accelerator = Accelerator(cpu=device.type == "cpu", kwargs_handlers=[plain])
-    return Machine() if accelerator is None else Accelerated(accelerator)
+    if accelerator is None:
+        return Machine()
+    several = accelerator.num_processes > 1
+    return Sharded(accelerator) if several and (shard or _kind(accelerator) == "FSDP") else Accelerated(accelerator)

@@ -45,14 +45,16 @@ def recipe_parser(description: str | None, *, steps: int | None, batch: int | No
     parser.add_argument("--out", type=Path, required=True, help="file of the trained weights (.safetensors)")
     parser.add_argument("--state", type=Path, help="file of the run's state, to go on from (default: beside --out)")
     parser.add_argument("--exclude", nargs="*", default=[], help="patterns of file names to leave out")
-    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--steps", type=int, default=steps, help="steps of the optimizer in all")
     parser.add_argument("--batch", type=int, default=batch, help="images that a process takes at once")
     parser.add_argument("--patch", type=int, default=patch, help="side of the network's input in training")
     parser.add_argument("--every", type=int, default=500, help="steps between checkpoints and log lines")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--seed", type=int, default=0, help="of the first weights and of all that is drawn")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu, cuda, cuda:1, mps …")
     parser.add_argument("--accumulate", type=int, default=1, help="batches whose gradients make a step")
-    parser.add_argument("--precision", choices=("float32", "bfloat16", "float16"), default="float32")
+    kinds = ("float32", "bfloat16", "float16")
+    parser.add_argument("--precision", choices=kinds, default="float32", help="of the loss; weights stay float32")
+    parser.add_argument("--shard", action="store_true", help="cut weights and moments up among the processes, by FSDP2")
     parser.add_argument("--workers", type=int, default=0, help="processes that read and degrade, where the recipe has them")
     parser.add_argument("--log", type=Path, help="folder for log.csv and pictures of the validation")
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard's files into --log, too")
@@ -69,6 +71,8 @@ def parse_recipe(parser: argparse.ArgumentParser, arguments: list[str] | None) -
     """Parse, and log to the terminal from here on; under torchrun, only what the first process has to say."""
     options = parser.parse_args(arguments)
     options.state = options.state or options.out.with_suffix(".state.pt")
+    if not options.out.parent.is_dir():  # before hours of training, not after
+        parser.error(f"there is no folder {options.out.parent} for --out; make it first")
     if options.tensorboard and not options.log:
         parser.error("--tensorboard writes into --log; name a folder")
     if options.device == "cuda" and "LOCAL_RANK" in os.environ:
@@ -111,6 +115,7 @@ def run_options(options: argparse.Namespace, validate: Validate | None, title: s
         "pictures": getattr(validate, "pictures", None),
         "log": log,
         "tensorboard": options.tensorboard,
+        "shard": options.shard,
     }
 
 

@@ -3,10 +3,12 @@
 import copy
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from torch import nn
 from restoralib.restoration import OutOfMemory
 from restoralib.training.batches import Batches, Stage
 from restoralib.training.loop import Schedule, Share, StateError, Turn, save_atomically, train, train_together
-from restoralib.training.machine import Machine, find_machine
+from restoralib.training.machine import Accelerated, Machine, Sharded, find_machine
 
 SCHEDULE = Schedule(steps=12, rate=1e-2, warmup=3)
 
@@ -47,6 +49,7 @@ from torch import nn
 torch.set_num_threads(1)
 from restoralib.training.batches import Batches, Stage
 from restoralib.training.loop import Schedule, Turn, train_together
+from restoralib.training.sharding import gathered
 
 folder, batch, accumulate, pause = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
 torch.manual_seed(0)
@@ -71,25 +74,31 @@ def judging(nets, batch):
 schedule = Schedule(10, rate=1e-2, warmup=2)
 turns = {"net": Turn(restore, schedule), "judge": Turn(judging, schedule)}
 source = Batches(draw, (Stage(0, 8, batch), Stage(6, 8, batch)))
-options = {"checkpoint": folder / "state.pt", "every": 2, "accumulate": accumulate}
+options = {"checkpoint": folder / "state.pt", "every": 2, "accumulate": accumulate, "shard": "SHARD" in os.environ}
+options["progress"] = lambda done, *_: os._exit(0) if str(done) == os.environ.get("STOP") else None
+options["validate"] = lambda net: -float(net(torch.ones(1, 3, 8, 8)).detach().square().mean())
 averages = train_together({"net": net, "judge": judge}, turns, source, **options)
+weights = gathered({"net": dict(net.state_dict()), "judge": dict(judge.state_dict())})
+weights["average"] = averages["net"].state_dict()
 if os.environ.get("RANK", "0") == "0":
-    weights = {"net": net.state_dict(), "judge": judge.state_dict(), "average": averages["net"].state_dict()}
     torch.save(weights, folder / "weights.pt")
 """
 
 
-def start(folder, batch, accumulate=1, pause=0.0, launcher=()):
+TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def start(folder, batch, accumulate=1, pause=0.0, launcher=(), **variables):
     folder.mkdir(exist_ok=True)
     script = folder / "script.py"
     script.write_text(SCRIPT)
     arguments = [str(script), str(folder), str(batch), str(accumulate), str(pause)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
     return subprocess.Popen([sys.executable, *launcher, *arguments], env=environment, stderr=subprocess.PIPE, text=True)
 
 
 def finish(process, folder):
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=900)
     assert process.returncode == 0, errors
     return torch.load(folder / "weights.pt", weights_only=True)
 
@@ -131,9 +140,25 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path):
 def test_two_processes_give_the_weights_of_one_with_twice_the_batch(tmp_path):
     pytest.importorskip("accelerate")
     one = finish(start(tmp_path / "one", 4), tmp_path / "one")
-    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    two = finish(start(tmp_path / "two", 2, launcher=launcher), tmp_path / "two")
+    two = finish(start(tmp_path / "two", 2, launcher=TWO), tmp_path / "two")
     assert largest_difference(one, two) < 1e-5
+
+
+@pytest.mark.slow
+def test_two_processes_that_share_the_weights_give_those_of_one_and_go_on_exactly(tmp_path):
+    pytest.importorskip("accelerate")
+    one = run_here(tmp_path / "one", 4, 0.0)
+    whole = finish(start(tmp_path / "whole", 1, 2, launcher=TWO, SHARD="1"), tmp_path / "whole")
+    assert largest_difference(one, whole) < 1e-5
+    stopped = start(tmp_path / "stopped", 1, 2, launcher=TWO, SHARD="1", STOP="7")
+    _, errors = stopped.communicate(timeout=900)
+    assert torch.load(tmp_path / "stopped" / "state.pt", weights_only=True)["step"] == 6, errors
+    (tmp_path / "alone").mkdir()
+    shutil.copy(tmp_path / "stopped" / "state.pt", tmp_path / "alone" / "state.pt")
+    resumed = finish(start(tmp_path / "stopped", 1, 2, launcher=TWO, SHARD="1"), tmp_path / "stopped")
+    assert largest_difference(whole, resumed) == 0
+    # The state is whole: one process goes on with it, and so do two.
+    assert largest_difference(one, run_here(tmp_path / "alone", 4, 0.0)) < 1e-5
 
 
 def test_accumulated_batches_give_the_weights_of_one_large_batch(tmp_path):
@@ -341,6 +366,28 @@ def test_several_processes_need_accelerate(monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(ImportError, match=r'pip install "restoralib\[train\]"'):
         find_machine(torch.device("cpu"))
+
+
+def accelerator(kind, *, second=True, processes=2):
+    """What the loop asks of accelerate's Accelerator."""
+    about = {"process_index": 0, "num_processes": processes, "is_fsdp2": second}
+    return SimpleNamespace(distributed_type=SimpleNamespace(value=kind), **about)
+
+
+def test_what_cuts_weights_up_is_taken_or_refused_by_name(tmp_path):
+    device = torch.device("cpu")
+    assert type(find_machine(device, accelerator("MULTI_GPU"))) is Accelerated
+    assert type(find_machine(device, accelerator("MULTI_GPU"), shard=True)) is Sharded
+    assert type(find_machine(device, accelerator("FSDP"))) is Sharded
+    assert type(find_machine(device, accelerator("NO", processes=1), shard=True)) is Accelerated, "one has all"
+    assert type(find_machine(device, shard=True)) is Machine
+    with pytest.raises(ValueError, match="set fsdp_version: 2"):
+        find_machine(device, accelerator("FSDP", second=False))
+    with pytest.raises(ValueError, match="not by DEEPSPEED"):
+        find_machine(device, accelerator("DEEPSPEED"))
+    schedule = Schedule(2, optimizer="muon")
+    with pytest.raises(ValueError, match="Muon turns whole matrices, which sharding cuts up"):
+        train(small_net(), fit, schedule, checkpoint=tmp_path / "s.pt", accelerator=accelerator("FSDP"))
 
 
 def test_schedules_of_the_papers():

@@ -3,6 +3,7 @@
 import csv
 import importlib
 import logging
+import re
 
 import pytest
 import torch
@@ -161,6 +162,37 @@ def test_empty_folders_and_single_photographs_are_refused(photographs, tmp_path)
         supervised.main([str(empty), *arguments])
 
 
+def test_patches_larger_than_all_photographs_and_absent_folders_are_told_before_training(photographs, tmp_path, capsys):
+    from restoralib.training import denoise
+
+    out = ["--out", str(tmp_path / "net.safetensors")]
+    with pytest.raises(FileNotFoundError, match="holds no photograph of 64 pixels and more; lower --patch"):
+        denoise.main([str(photographs), *out, "--steps", "1"])
+    with pytest.raises(SystemExit):
+        denoise.main([str(photographs), "--out", str(tmp_path / "none" / "net.safetensors")])
+    assert f"there is no folder {tmp_path / 'none'} for --out" in capsys.readouterr().err
+
+
+def test_weights_that_do_not_fit_on_the_disk_leave_the_file_that_was_there(tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+
+    from restoralib.checkpoints import writing
+
+    net, path = torch.nn.Linear(2, 1), tmp_path / "net.safetensors"
+    writing.write_weights(net, path, arch="none", config={})
+    before = path.read_bytes()
+
+    def full(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(writing, "save_file", full)
+    with pytest.raises(OSError, match=r"cannot write .*net\.safetensors \(the disk is full\); the file that was there before"):
+        writing.write_weights(net, path, arch="none", config={})
+    assert path.read_bytes() == before
+    with pytest.raises(OSError, match=r"cannot write .*new\.safetensors \(the disk is full\)$"):
+        writing.write_weights(net, tmp_path / "new.safetensors", arch="none", config={})
+
+
 def test_every_recipe_has_a_program_and_a_line():
     import ast
     from pathlib import Path
@@ -173,6 +205,28 @@ def test_every_recipe_has_a_program_and_a_line():
     }
     assert set(RECIPES) <= programs
     assert programs - set(RECIPES) <= {"bundle", "cards"}, "every program but those that enter weights is a recipe"
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_is_in_the_docs_and_explains_its_options(name, monkeypatch):
+    import argparse
+    from pathlib import Path
+
+    page = Path(__file__).parents[2] / "docs" / "layers" / "training.md"
+    assert re.search(rf"`(training\.)?{name}`", page.read_text(encoding="utf-8")), f"{name} is not in {page.name}"
+    seen = []
+
+    def stop(parser, *_):
+        seen.append(parser)
+        raise SystemExit
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    with pytest.raises(SystemExit):
+        importlib.import_module(f"restoralib.training.{name}").main([])
+    (parser,) = seen
+    mute = [action.dest for action in parser._actions if not action.help and not action.choices]
+    assert not mute, f"{', '.join(mute)} of {name} have no help"
+    assert parser.description
 
 
 def test_the_command_line_trains(photographs, tmp_path):

@@ -22,7 +22,7 @@ from restoralib.zoo.bundled import read_entries
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
-_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "_standard.mean", "_standard.spread")
 
 _NINE = ["denoise", "denoise_real", "jpeg", "deblur", "defocus", "derain", "dehaze", "low_light", "demoire"]
 

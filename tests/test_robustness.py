@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import struct
 import sys
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -15,13 +17,15 @@ import torch
 from PIL import Image
 
 from restoralib import restore
+from restoralib.batch import restore_folder
 from restoralib.images import ImageError, from_picture, read_image, to_picture, write_image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-from campaign import models
+from campaign import checkpoints, disturbed, folders, inputs, judge, models, names, together
 
 BLUR = models.Blur().eval()
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="has links, pipes and /proc, and forks")
 
 
 def noise(*shape):
@@ -107,6 +111,7 @@ def test_metadata_that_is_no_metadata_is_left_out():
     assert (picture.xmp, picture.icc, picture.dpi) == (None, None, None)
 
 
+@LINUX
 def test_pipes_and_devices_are_not_opened(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "zeros.png").symlink_to("/dev/zero")
@@ -134,3 +139,142 @@ def test_colours_that_no_tiff_has_are_named(tmp_path):
     (tmp_path / "a.tif").write_bytes(tiff(262, 12345))
     with pytest.raises(ImageError, match="TIFF with 16 bits and photometric interpretation 12345 is not read"):
         read_image(tmp_path / "a.tif")
+
+
+@LINUX
+def test_links_of_a_folder_lead_nowhere(tmp_path):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir(), out.mkdir()
+    write_image(folder / "a.png", to_picture(noise(4, 6)))
+    (folder / "circle.png").symlink_to("circle.png")
+    (out / "a.png").symlink_to("a.png")
+    (tmp_path / "others.txt").write_text("others")
+    (out / ".restoralib.jsonl").symlink_to(tmp_path / "others.txt")
+    report = restore_folder(folder, out, BLUR)
+    assert (report.restored, len(report.failures)) == (1, 1)
+    assert "circle.png" in str(report.failures[0])
+    assert (out / "a.png").is_file() and not (out / "a.png").is_symlink()
+    assert (tmp_path / "others.txt").read_text() == "others"
+
+
+@pytest.mark.parametrize("suffix", [":stream", "a\0", "..\\a", "/a"])
+def test_suffixes_that_are_no_part_of_a_name_are_refused(tmp_path, suffix):
+    write_image(tmp_path / "a.png", to_picture(noise(4, 6)))
+    with pytest.raises(ValueError, match="a suffix is a part of a file name"):
+        restore_folder(tmp_path / "a.png", tmp_path / "out", BLUR, suffix=suffix)
+    assert not (tmp_path / "out").exists()
+
+
+# Samples of the campaign
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    return inputs.Bench(tmp_path_factory.mktemp("campaign"))
+
+
+@LINUX
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("kind", "count"), [("file", 150), ("pillow", 80), ("place", 40)])
+def test_hostile_inputs_are_restored_or_refused_in_words(bench, kind, count):
+    faults, outcomes = [], set()
+    for number in range(count):
+        source, verdict = inputs.CASES[kind](bench, Random(f"tests {kind} {number}"), number)
+        outcomes.add(verdict.kind)
+        faults += [(number, source, verdict.words)] if verdict.kind == "fault" else []
+    assert faults == []
+    assert "refused" in outcomes and (kind == "place" or "restored" in outcomes)
+
+
+@LINUX
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["array", "tensor"])
+def test_drawn_arrays_and_tensors_are_restored_or_refused_in_words(bench, kind, monkeypatch):
+    facts = []
+    monkeypatch.setattr(inputs, "say", lambda **fact: facts.append(fact))
+    inputs.run_drawn(bench, kind, 0, 60, 0, inputs.Watch())
+    assert [fact for fact in facts if fact.get("kind") == "fault"] == []
+    assert sum("kind" in fact for fact in facts) == 60
+
+
+@LINUX
+@pytest.mark.filterwarnings("ignore")
+def test_hostile_files_of_a_command_are_written_or_listed(bench, monkeypatch):
+    facts = []
+    monkeypatch.setattr(inputs, "say", lambda **fact: facts.append(fact))
+    inputs.run_commands(bench, 0, 40, 0, inputs.Watch())
+    assert [fact for fact in facts if fact.get("kind") == "fault"] == []
+    assert {fact["kind"] for fact in facts if "kind" in fact} == {"restored", "refused"}
+
+
+def test_a_fault_is_seen():
+    """The judge itself: errors from within, masked ones, and wrong results are faults."""
+
+    def verdict(error):
+        try:
+            raise error
+        except Exception as caught:
+            return judge.judge_error(caught).kind
+
+    assert verdict(IndexError("list index out of range")) == verdict(RuntimeError("CUDA error")) == "fault"
+    assert verdict(ValueError("raised by this test, not by the library")) == "fault"
+    with pytest.raises(ImageError) as caught:
+        to_picture(np.zeros((0, 4, 3), np.uint8))
+    assert judge.judge_error(caught.value).kind == "refused"
+    image, expected = torch.zeros(3, 4, 5), judge.Expected()
+    for wrong in (torch.zeros(3, 5, 4), torch.zeros(3, 4, 5, dtype=torch.float64), np.zeros((4, 5, 3)), image + torch.nan):
+        assert judge.judge_result(wrong, image, expected, 1).kind == "fault"
+    assert judge.judge_result(image, image, expected, 1).kind == "restored"
+    source = Image.new("L", (5, 4))
+    for wrong in (source.convert("RGB"), Image.new("L", (4, 5))):
+        assert judge.judge_result(wrong, source, judge.expected_of_image(source), 1).kind == "fault"
+
+
+@LINUX
+def test_evil_and_broken_checkpoints_are_refused_without_a_trace(tmp_path):
+    cases = checkpoints.write_all(tmp_path / "evil")
+    assert len(cases) > 80
+    # More of them are in test_checkpoints.
+    chosen = [
+        case for number, case in enumerate(cases) if number % 5 == 0 or case[2] != "refused" or case[0].startswith("link")
+    ]
+    found = [(case[0], *checkpoints.judge(*case)) for case in chosen]
+    assert [one for one in found if one[1] == "fault"] == []
+    assert [one[1] for one in found] == [case[2] for case in chosen]
+
+
+def test_memory_that_fails_and_nan_at_any_tile_change_nothing():
+    figures = disturbed.run(side=(70, 90))
+    assert disturbed.faults(figures) == []
+    assert all(found["runs"] > 3 for found in figures.values())
+
+
+def test_threads_that_restore_at_once_give_what_one_gives(monkeypatch):
+    monkeypatch.setattr(together, "IMAGES", 24)
+    assert together.by_threads() == together.alone()
+
+
+@LINUX
+def test_killed_runs_lose_nothing_and_are_finished_by_the_same_command(tmp_path):
+    runs = folders.Runs(tmp_path)
+    figures = runs.kill(3, Random(0))
+    assert (figures["kills"], figures["troubles"]) == (3, [])
+    assert runs.no_large_files()["troubles"] == []
+
+
+@LINUX
+def test_a_full_disk_leaves_nothing_half_written(tmp_path):
+    figures = folders.Runs(tmp_path).full_disk()
+    if not figures["mounted"]:
+        pytest.skip("no right to mount a small disk")
+    assert figures["troubles"] == []
+    assert 0 < figures["results that fitted"] < figures["of"]
+
+
+@LINUX
+def test_results_stay_in_their_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(names, "NAMES", names.NAMES[:: len(names.NAMES) // 8])
+    figures = names.run(tmp_path)
+    assert figures["troubles"] == []
+    assert figures["attempts"] > 20

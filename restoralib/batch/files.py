@@ -145,9 +145,12 @@ def find_images(arguments: Iterable[str], output: Path | None = None) -> tuple[l
         if not files:
             missing.append(argument)
         if output and not path.exists() and glob_root(path) in output.resolve().parents:
-            files = [file for file in files if output.resolve() not in file.resolve().parents]
+            files = [file for file in files if output.resolve() not in Path(os.path.realpath(file)).parents]
         for file in files:
-            found.setdefault(file.resolve(), file)
+            try:
+                found.setdefault(file.resolve(), file)
+            except RuntimeError:  # Python before 3.13 says so of links in a circle.
+                missing.append(str(file))
     return list(found.values()), missing
 
 
@@ -239,7 +242,8 @@ def plan_jobs(
         if len(sources) > 1:
             raise ValueError(f"{output} names one file, not a folder, for {len(sources)} images; name a folder")
         return [Job(source, output) for source in sources]
-    if Path(f"x{suffix}").name != f"x{suffix}" or "\\" in suffix:
+    # On Windows a colon begins a stream of a file, or ends a drive.
+    if Path(f"x{suffix}").name != f"x{suffix}" or set(suffix) & set("\\:\0"):
         raise ValueError(f"a suffix is a part of a file name, got {suffix!r}")
     kept, names = {}, {}
     inside = output.resolve()
@@ -258,7 +262,7 @@ def plan_jobs(
                 names[source] = names[source][1:]
     jobs = [Job(source, output / (kept.get(source) or names[source][0])) for source in sources]
     # A folder that is its own output holds the results of earlier runs.
-    results = {job.target.resolve() for job in jobs if suffix and job.source.resolve().parent == inside}
+    results = {Path(os.path.realpath(job.target)) for job in jobs if suffix and job.source.resolve().parent == inside}
     return [job for job in jobs if job.source.resolve() not in results]
 
 
@@ -271,7 +275,7 @@ def refusal(job: Job, sources: set[Path], folder: Path, *, overwrite: bool) -> s
         folder: the resolved one of the results.
         overwrite: an input may be replaced by its own result.
     """
-    target = job.target.resolve()
+    target = Path(os.path.realpath(job.target))  # Path.resolve refuses links in a circle, which a result may replace
     if target == job.source.resolve():
         return None if overwrite else "would overwrite its input; name another output, a suffix, or overwrite it"
     if target in sources:

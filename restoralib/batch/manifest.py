@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -61,6 +62,8 @@ class Manifest:
         line = json.dumps(asdict(entry), ensure_ascii=True)
         with self._lock:
             try:
+                if (self.path.is_symlink() or self.path.exists()) and not _own(self.path):
+                    raise OSError("it is a link, or no file, and might lead out of the folder")
                 if self._ends is None:
                     self._ends = _ends_with_a_line(self.path)
                 with self.path.open("ab") as file:
@@ -76,7 +79,7 @@ def read_manifests(folder: Path) -> dict[Path, Entry]:
     """The last line of every result in a folder that was restored, by its resolved path."""
     entries: dict[Path, Entry] = {}
     try:
-        files = sorted(folder.glob(".restoralib*.jsonl"))
+        files = sorted(filter(_own, folder.glob(".restoralib*.jsonl")))
     except OSError:
         return {}
     home = folder.resolve()
@@ -88,10 +91,16 @@ def read_manifests(folder: Path) -> dict[Path, Entry]:
     return entries
 
 
-def read_entries(folder: Path) -> list[Entry]:
+def read_entries(folder: str | os.PathLike[str]) -> list[Entry]:
     """All lines of a folder's manifests, failures as well."""
-    lines = [line for file in sorted(folder.glob(".restoralib*.jsonl")) for line in file.read_bytes().splitlines()]
+    files = sorted(filter(_own, Path(folder).glob(".restoralib*.jsonl")))
+    lines = [line for file in files for line in file.read_bytes().splitlines()]
     return [entry for entry in map(_parse, lines) if entry]
+
+
+def _own(file: Path) -> bool:
+    """Whether a manifest is a file of the folder itself: a link would lead out of it, and a pipe would wait."""
+    return file.is_file() and not file.is_symlink()
 
 
 def _parse(line: bytes) -> Entry | None:

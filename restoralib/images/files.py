@@ -176,7 +176,7 @@ def _reasons(path: Path | str) -> Iterator[None]:
 @contextmanager
 def _replaced(path: Path) -> Iterator[IO[bytes]]:
     """A file that takes the place of `path`, or of what a link there names, once it is written; permissions stay."""
-    path = path.resolve()
+    path = Path(os.path.realpath(path))  # Path.resolve refuses links in a circle
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with temporary.open("x+b") as file:

@@ -281,14 +281,14 @@ def png_of(chunks):
 
 
 def png_lie(random, data):
-    """A PNG whose checksums are right and whose chunks are not: sizes, depths, palettes, profiles, text that unpacks to much."""
+    """A PNG whose checksums are right and whose chunks are not: sizes, depths, palettes, profiles, text."""
     chunks = png_chunks(data)
     if not chunks or chunks[0][0] != b"IHDR" or len(chunks[0][1]) != 13:
         return data
     for _ in range(random.randint(1, 3)):
         place = random.randint(1, len(chunks))
         lie = random.randrange(12)
-        if lie <= 2:
+        if lie <= 2 and len(chunks[0][1]) == 13:
             fields = list(struct.unpack(">IIBBBBB", chunks[0][1]))
             field = random.randrange(7)
             fields[field] = random.choice(

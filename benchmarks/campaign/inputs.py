@@ -15,7 +15,6 @@ from pathlib import Path
 from random import Random
 
 import hypothesis
-import torch
 from hypothesis import HealthCheck, Phase
 from typer.testing import CliRunner
 
@@ -25,8 +24,9 @@ from campaign.process import environment, forget_peak, open_files, resident, say
 from restoralib import cli, restore
 
 # How many inputs of each kind, and in chunks of how many, each of which is a process of its own.
-COUNTS = {"file": 4000, "cli": 2800, "process": 400, "pillow": 900, "array": 850, "tensor": 850, "place": 200}
-CHUNKS = {"file": 4000, "cli": 2800, "process": 40, "pillow": 900, "array": 850, "tensor": 850, "place": 200}
+COUNTS = {"file": 4000, "pillow": 900, "array": 850, "tensor": 850, "place": 200, "cli": 2800, "process": 400}
+CHUNKS = {"file": 2000, "pillow": 900, "array": 850, "tensor": 850, "place": 200, "cli": 1400, "process": 100}
+TOGETHER = 10  # files of one call of the command line
 WARM = 500  # inputs before memory is compared
 MAX_PIXELS = 2**22
 
@@ -44,7 +44,7 @@ class Bench:
             "sr2": "sr2",
         }
         self.errors = []
-        logger = logging.getLogger("restoralib.cli")
+        logger = logging.getLogger("restoralib")  # whose parts tell what is behind the lines of the command line
         logger.setLevel(logging.INFO)
         logger.propagate = False
         logger.addHandler(Caught(self.errors))
@@ -61,43 +61,52 @@ class Bench:
             return judge.judge_error(error)
         return judge.judge_result(result, source, expected, scale, options.get("alpha") == "drop")
 
-    def command(self, source: Path, random):
-        """A verdict on `restoralib restore` in this process."""
+    def command(self, sources: list[Path], random, given=None):
+        """Verdicts on `restoralib restore` in this process, for each of the files.
+
+        Args:
+            sources: the files that it will find.
+            random: chooses model and options.
+            given: its arguments, where they are not those files.
+        """
         out = self.folder / "out"
         shutil.rmtree(out, ignore_errors=True)
         name = random.choice(("nafnet", "nafnet", "fsrcnn", "sr2"))
         extra = random.choice(
             ((), (), (), ("--format", "png"), ("--alpha", "model"), ("--tile", "16"), ("--no-keep-metadata",))
         )
-        expected = judge.expected_of_file(source)
+        expected = [judge.expected_of_file(source) for source in sources]
         self.errors.clear()
-        arguments = ["restore", str(source), *self.checkpoints[name], "-o", str(out), "--max-pixels", str(MAX_PIXELS), *extra]
-        result = CliRunner().invoke(cli.app, arguments)
-        return self.judge_command(result, source, out, expected, models.SCALES[name])
-
-    def judge_command(self, result, source, out, expected, scale):
-        """By exit code, by what was written and by what was said."""
-        there = sorted(out.iterdir()) if out.is_dir() else []
-        written = [file for file in there if not file.name.startswith(".")]  # a hidden file lists the sources
-        if any(file.suffix == ".part" for file in there):
-            return judge.Verdict("fault", "a part of a file is left")
+        arguments = ["restore", "-o", out, "--max-pixels", MAX_PIXELS, *self.checkpoints[name], *extra]
+        arguments += ["--", *(given or sources)]
+        result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
-            return judge.Verdict("fault", f"the command raised {result.exception!r}")
-        if result.exit_code == 0:
-            if len(written) != 1:
-                return judge.Verdict("fault", f"success, and {len(written)} files written")
-            try:
-                return judge.judge_written(source, written[0], expected, scale)
-            except Exception as error:
-                return judge.Verdict("fault", f"what was written cannot be read: {error!r}")
-        if written:
-            return judge.Verdict("fault", f"failure, and {[file.name for file in written]} written")
-        if result.exit_code != 1 or not ("failed: " in result.output or "error: " in result.output):
-            return judge.Verdict("fault", f"exit code {result.exit_code}: {result.output}")
-        verdicts = [judge.judge_error(error) for error in self.errors]
-        return next(
-            (verdict for verdict in verdicts if verdict.kind == "fault"), judge.Verdict("refused", result.output.strip())
-        )
+            return [judge.Verdict("fault", f"the command raised {result.exception!r}")] * len(sources)
+        there = sorted(out.iterdir()) if out.is_dir() else []
+        if any(file.suffix == ".part" for file in there):
+            return [judge.Verdict("fault", "a part of a file is left")] * len(sources)
+        said = result.output
+        faults = [verdict for verdict in map(judge.judge_error, self.errors) if verdict.kind == "fault"]
+        verdicts = []
+        for source, wanted in zip(sources, expected, strict=True):
+            targets = [file for file in there if file.stem == source.stem and not file.name.startswith(".")]
+            failed = f"failed: {source}" in said or result.output.startswith("error: ")
+            if bool(targets) == failed or (failed and result.exit_code != 1) or len(targets) > 1:
+                verdict = judge.Verdict("fault", f"exit code {result.exit_code}, wrote {targets}: {said[-300:]}")
+            elif failed:
+                words = said.partition(f"failed: {source}")[2].partition("\n")[0]
+                refused = judge.Verdict("refused", words or said)
+                verdict = next((fault for fault in faults if source.name in fault.words), refused)
+            else:
+                try:
+                    verdict = judge.judge_written(targets[0], wanted, models.SCALES[name])
+                except Exception as error:
+                    verdict = judge.Verdict("fault", f"what was written cannot be read: {error!r}")
+            verdicts.append(verdict)
+        # An error whose words name no file belongs to one of them all the same.
+        if faults and all(verdict.kind != "fault" for verdict in verdicts):
+            verdicts[0] = faults[0]
+        return verdicts
 
 
 class Caught(logging.Handler):
@@ -122,13 +131,6 @@ def file_case(bench, random, number):
     return f"{words}; {name} {options}", verdict
 
 
-def cli_case(bench, random, number):
-    path, words = hostile_file(random, bench.folder)
-    verdict = bench.command(path, random)
-    path.unlink()
-    return words, verdict
-
-
 def pillow_case(bench, random, number):
     image, words = objects.hostile_pillow(random)
     name, net, scale = bench.net(random)
@@ -144,18 +146,23 @@ def place_case(bench, random, number):
         source = objects.OTHER_OBJECTS[number // 4 % len(objects.OTHER_OBJECTS)]
         return f"{source!r:.60}", bench.restore(source, bench.nets["blur"], judge.Expected(), 1, {})
     source = places[number % len(places)]
+    if number % 4 == 1 and source not in ("/", str(bench.folder / "odd")):
+        (verdict,) = bench.command([Path(source)], random, [source])
+        return f"command line: {source!r:.60}", verdict
+    return f"{source!r:.60}", bench.restore(source, bench.nets["blur"], judge.Expected(), 1, {})
+    source = places[number % len(places)]
     if number % 4 == 1 and not source.startswith("-") and source not in ("~", "/", "/proc/self/mem"):
         # Without a suffix of an image: the folder of these places itself is read like any other.
         return f"command line: {source!r:.60}", bench.command(Path(source), random)
     return f"{source!r:.60}", bench.restore(source, bench.nets["blur"], judge.Expected(), 1, {})
 
 
-CASES = {"file": file_case, "cli": cli_case, "pillow": pillow_case, "place": place_case}
+CASES = {"file": file_case, "pillow": pillow_case, "place": place_case}
 
 
 def run(kind, start, stop, seed):
     """Run inputs of a kind and say what came of each, in a worker."""
-    torch.set_num_threads(1)
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     warnings.simplefilter("ignore")
     warnings.filterwarnings("error", category=RuntimeWarning)
     with tempfile.TemporaryDirectory(prefix="campaign-") as name:
@@ -163,6 +170,8 @@ def run(kind, start, stop, seed):
         watch = Watch()
         if kind == "process":
             run_process(bench, start, stop, seed)
+        elif kind == "cli":
+            run_commands(bench, start, stop, seed, watch)
         elif kind in ("array", "tensor"):
             run_drawn(bench, kind, start, stop, seed, watch)
         else:
@@ -231,6 +240,19 @@ def run_drawn(bench, kind, start, stop, seed, watch):
     )(test)()
 
 
+def run_commands(bench, start, stop, seed, watch):
+    """Files by the command line in this process, some at a time."""
+    for first in range(start, stop, TOGETHER):
+        numbers = range(first, min(first + TOGETHER, stop))
+        watch.begin(first)
+        random = Random(f"{seed} cli {first}")
+        made = [hostile_file(Random(f"{seed} cli {number}"), bench.folder, f"image{number}") for number in numbers]
+        verdicts = bench.command([path for path, _ in made], random)
+        for number, (path, words), verdict in zip(numbers, made, verdicts, strict=True):
+            watch.end(number, words, verdict)
+            path.unlink()
+
+
 def run_process(bench, start, stop, seed):
     """A folder of hostile files by a real process of the command line."""
     folder, out = bench.folder / "in", bench.folder / "out"
@@ -253,7 +275,7 @@ def run_process(bench, start, stop, seed):
         elif failed:
             verdict = judge.Verdict("refused", said.partition(f"failed: {path}")[2].partition("\n")[0])
         else:
-            verdict = judge.judge_written(path, target, expected, 1)
+            verdict = judge.judge_written(target, expected, 1)
         say(number=number, source=words, kind=verdict.kind, words=verdict.words[:400], peak=0)
 
 
@@ -284,7 +306,7 @@ def run_chunk(kind, start, stop, seed, log):
     while first < stop:
         begun, last = None, first - 1
         died = None
-        for entry in worker("inputs-worker", kind, first, stop, seed, timeout=400 if kind == "process" else 60):
+        for entry in worker(run, kind, first, stop, seed, timeout=1200 if kind == "process" else 240):
             if "died" in entry:
                 died = entry["died"]
             elif "kind" in entry:

@@ -169,8 +169,8 @@ def _judge_numbers(result, source, axes, scale, dropped, finite):
     return Verdict("restored")
 
 
-def judge_written(source: Path, target: Path, expected, scale):
-    """Compare a file that the command line wrote with its source."""
+def judge_written(target: Path, expected, scale):
+    """Compare a file that the command line wrote with what is known of its source."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

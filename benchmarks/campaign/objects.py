@@ -24,6 +24,11 @@ TORCH_DTYPES = tuple(
     if hasattr(torch, name)
 )
 
+WAYS = (
+    *("plain", "plain", "transposed", "expanded", "strided", "flipped", "gradient", "result", "inference", "sparse", "csr"),
+    *("quantised", "meta", "parameter", "negative", "conjugate", "nested", "mkldnn", "channels last", "storage of others"),
+)
+
 
 def hostile_pillow(random):
     """A PIL image of any mode with sides of 0 and 1 too, absurd `info`, wrong palettes, impossible numbers, or closed."""
@@ -144,7 +149,7 @@ def arrays(draw):
 
 @st.composite
 def tensors(draw):
-    """Tensors of every type, layout and shape, with gradients, conjugate and negative bits, in inference mode, of other classes."""
+    """Tensors of every type, layout and shape, with gradients, conjugate and negative bits, in inference mode."""
     dtype = draw(st.sampled_from(TORCH_DTYPES))
     if draw(st.booleans()):
         dtype = draw(st.sampled_from((torch.uint8, torch.float32, torch.float16, torch.uint16)))
@@ -162,25 +167,7 @@ def tensors(draw):
         if dtype.is_floating_point:
             tensor.view(-1)[-1] = edge
     tensor = tensor.mul(200 if not (dtype.is_floating_point or dtype.is_complex) and dtype != torch.bool else 1).to(dtype)
-    way = draw(
-        st.sampled_from(
-            (
-                "plain",
-                "plain",
-                "transposed",
-                "expanded",
-                "strided",
-                "flipped",
-                "gradient",
-                "result",
-                "inference",
-                "sparse",
-                "csr",
-                "quantised",
-            )
-            + ("meta", "parameter", "negative", "conjugate", "nested", "mkldnn", "named", "channels last", "storage of others")
-        )
-    )
+    way = draw(st.sampled_from(WAYS))
     return _made(tensor, way)
 
 

@@ -1,4 +1,7 @@
-"""What a process takes: memory, open files; and a worker whose crash or hang is seen from outside."""
+"""What a process takes: memory, open files; and children whose crash or hang is seen from outside.
+
+Children are made by fork, so that none of them imports torch anew; the parent may have made no threads before.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,16 @@ import ctypes
 import gc
 import json
 import os
-import queue
+import select
 import signal
-import subprocess
 import sys
-import threading
+import traceback
 from pathlib import Path
 
+import torch
+
 BENCHMARKS = Path(__file__).parents[1]
+_pipe = None
 
 
 def status(name):
@@ -42,47 +47,61 @@ def open_files():
 
 
 def environment():
-    """For processes that find `campaign` and use one thread."""
+    """For processes that find the library of this checkout and use one thread."""
     path = os.pathsep.join(filter(None, (str(BENCHMARKS), str(BENCHMARKS.parent), os.environ.get("PYTHONPATH"))))
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def worker(*arguments, timeout=60):
-    """Run `python -m campaign ARGUMENTS` and give what it prints, JSON line by JSON line.
+def worker(function, *arguments, timeout=240):
+    """Call a function in a child, at once, and give what it says, fact by fact.
 
-    A line of {"died": why} is added where it ends by a signal, or says nothing for so many seconds.
+    {"died": why} is added where the child ends by a signal or an error, or says nothing for so many seconds.
     """
-    command = [sys.executable, "-m", "campaign", *map(str, arguments)]
-    lines: queue.Queue = queue.Queue()
-    with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    global _pipe
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reading)
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1), os.dup2(quiet, 2)  # Decoders written in C print what they think.
+        _pipe = os.fdopen(writing, "w")
+        try:
+            torch.set_num_threads(1)
+            function(*arguments)
+            os._exit(0)
+        except BaseException:
+            say(raised=traceback.format_exc()[-1500:])
+            os._exit(99)
+    os.close(writing)
+    return _facts(child, reading, timeout)
 
-        def read():
-            for line in process.stdout:
-                lines.put(line)
-            lines.put(None)
 
-        last_words = []
-        threading.Thread(target=read, daemon=True).start()
-        threading.Thread(target=lambda: last_words.extend(process.stderr.readlines()[-20:]), daemon=True).start()
-        why = None
+def _facts(child, reading, timeout):
+    why, rest = None, b""
+    with os.fdopen(reading, "rb", buffering=0) as lines:
         while True:
-            try:
-                line = lines.get(timeout=timeout)
-            except queue.Empty:
-                process.kill()
+            if not select.select([lines], [], [], timeout)[0]:
+                os.kill(child, signal.SIGKILL)
                 why = f"nothing for {timeout} seconds"
                 break
-            if line is None:
+            data = lines.read(65536)
+            if not data:
                 break
-            yield json.loads(line)
-        code = process.wait()
-        if why is None and code:
-            why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}: {''.join(last_words)[-2000:]}"
-        if why:
-            yield {"died": why}
+            *whole, rest = (rest + data).split(b"\n")
+            for line in whole:
+                fact = json.loads(line)
+                if "raised" in fact:
+                    why = fact["raised"]
+                else:
+                    yield fact
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if why is None and code:
+        why = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    if why:
+        yield {"died": why}
 
 
 def say(**facts):
-    """Print a line for `worker`."""
-    sys.__stdout__.write(json.dumps(facts) + "\n")
-    sys.__stdout__.flush()
+    """Tell the parent of a `worker`; print, where there is none."""
+    (_pipe or sys.__stdout__).write(json.dumps(facts) + "\n")
+    (_pipe or sys.__stdout__).flush()

@@ -21,22 +21,24 @@ Backend = Literal["auto", "inductor", "eager"]
 
 _PAIRS = 5
 _LONG_ENOUGH = 0.02  # seconds of a call in which Python's share and the clock's do not count
-_SIDES = (64, 128, 256)  # of the images on which both forms are timed; tiles are not much larger
+# Of the images on which both forms are timed; tiles are not much larger, and for smaller ones torch takes other convolutions.
+_SIDES = (128, 256)
 
 
 def compile(model: nn.Module, *, backend: Backend = "auto", inputs: Sequence[Tensor] | None = None) -> nn.Module:
     """Compile a network with Inductor if that works here and is faster; a missing compiler or Triton never raises.
 
-    The network is tried on an image in eval mode, which compiles it for all sizes on its grid of `multiple` pixels (others cost
-    at most three graphs more, for the sides that are padded), and both forms are timed call by call in turn: the compiled one
-    is kept where it is the faster. A module without a spec is compiled at its first call, and not timed unless `inputs` are
-    given. Weights, statistics and modes stay as they were. The log says which was chosen, and why.
+    The network is tried on an image in eval mode, which compiles it for all sizes on its grid of `multiple` pixels, and both
+    forms are timed call by call in turn: the compiled one is kept where it is the faster. Sizes off the grid cost at most three
+    graphs more, for the sides that are padded, and tiny ones another, for which torch has other convolutions. A module without
+    a spec is compiled at its first call, and not timed unless `inputs` are given. Weights, statistics and modes stay as they
+    were. The log says which was chosen, and why.
 
     Args:
         model: the network, on the device and in the precision in which it will run.
         backend: "auto" keeps the faster; "inductor" takes Inductor wherever it works, and warns where it does not; "eager"
             changes nothing.
-        inputs: what to call it with; by default an image of 64 to 256 pixels a side.
+        inputs: what to call it with; by default an image of 128 or 256 pixels a side.
 
     Returns:
         The compiled network, or the network itself; both have its attributes and parameters.

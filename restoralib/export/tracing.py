@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.overrides import TorchFunctionMode
@@ -39,17 +40,18 @@ class _Outputs(nn.Module):
         self.alone = spec_of(net).role == "restorer"
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        with _LookedUp():
+        with _Portable():
             results = self.net(*inputs)
         results = tuple(results) if isinstance(results, tuple | list) else (results,)
         return results[:1] if self.alone else results
 
 
-class _LookedUp(TorchFunctionMode):
-    """Cuts [..., :height, :width] by looking rows and columns up.
+class _Portable(TorchFunctionMode):
+    """What keeps the traced size, and the kernels of this machine, out of a graph.
 
-    Where a view is cut, torch asks in every later operation whether it is the whole tensor, and makes the answer for the traced
-    size a condition of the graph.
+    [..., :height, :width] is cut by looking rows and columns up: of a view torch asks in every later operation whether it is
+    the whole tensor, and makes the answer for the traced size a condition of the graph. Results of attention are laid out anew:
+    a reshape of them would be recorded as a view, which does not hold for the plain products that ONNX has in their place.
     """
 
     def __torch_function__(
@@ -68,7 +70,8 @@ class _LookedUp(TorchFunctionMode):
                     if _ends_symbolically(part):
                         x = x.index_select(axis, torch.arange(part.stop, device=x.device))
                 return x[(..., *rest)]
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        return result.clone(memory_format=torch.contiguous_format) if func is F.scaled_dot_product_attention else result
 
 
 def _ends_symbolically(part: Any) -> bool:

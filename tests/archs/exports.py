@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from restoralib.export import NotExportable, OnnxModel, export_onnx
-from restoralib.export.tracing import check_sizes, trace
+from restoralib.export.tracing import check_sizes, first_line, trace
 
 FILE = Path(__file__).parents[2] / "docs" / "exports.json"
 
@@ -38,9 +38,11 @@ def survey(net: nn.Module, folder: Path) -> dict[str, object]:
         file = folder / f"{type(net).__name__}.onnx"
         described = export_onnx(net, file, check=False, traced=(program, sizes))
         worst = check_sizes(OnnxModel(file).run, net, described.sizes, count=2)
-        found |= {"onnx": str(described.sizes), "onnx_error": worst, "inputs": list(net.spec.inputs)}
+        found |= {"onnx": str(described.sizes), "onnx_error": worst}
     except NotExportable as error:
         found["onnx_reason"] = str(error)
+    except Exception as error:  # ONNX Runtime on a file that it does not run
+        found["onnx_reason"] = first_line(error)
     return found
 
 

@@ -208,7 +208,8 @@ def make_plan(
     options = dict(_QUALITY.get(codec.name, {"b": str(round(_BITS * height * width * float(rate)))}))
     options.update(encoding.options)
     space = int(frame.colorspace)
-    primaries, transfer = int(frame.color_primaries), int(frame.color_trc)
+    context = stream.codec_context  # frames tell these from PyAV 17 on
+    primaries, transfer = (int(getattr(frame, name, getattr(context, name))) for name in ("color_primaries", "color_trc"))
     if layout.kind != source.kind or (source.kind == "rgb" and layout.kind == "rgb"):
         space = layout.space if layout.kind != "gray" else 2
     given = int(frame.color_range) if layout.kind == source.kind else 0
@@ -272,7 +273,9 @@ class Encoder:
         frame = pack(planes, self.layout, self.plan.pixel_format)
         frame.pts, frame.time_base = pts, Fraction(*self.plan.time_base)
         range_, space, primaries, transfer = self.plan.color
-        frame.color_range, frame.colorspace, frame.color_primaries, frame.color_trc = range_, space, primaries, transfer
+        frame.color_range, frame.colorspace = range_, space
+        if hasattr(frame, "color_trc"):
+            frame.color_primaries, frame.color_trc = primaries, transfer
         self._take(frame)
 
     def finish(self) -> list[Encoded]:

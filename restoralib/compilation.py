@@ -107,14 +107,14 @@ def _gain(model: nn.Module, compiled: nn.Module, inputs: Sequence[Tensor] | None
     with _evaluated(model):
         for given in examples():
             compiled(*given)  # compiles, at the first size
-            seconds(model, given)  # whatever happens at a first call
-            if seconds(model, given) >= _LONG_ENOUGH:
+            _seconds(model, given)  # whatever happens at a first call
+            if _seconds(model, given) >= _LONG_ENOUGH:
                 break
-        pairs = [(seconds(model, given), seconds(compiled, given)) for _ in range(_PAIRS)]
+        pairs = [(_seconds(model, given), _seconds(compiled, given)) for _ in range(_PAIRS)]
     return statistics.median(eager / later for eager, later in pairs)
 
 
-def seconds(module: nn.Module, inputs: Sequence[Tensor]) -> float:
+def _seconds(module: nn.Module, inputs: Sequence[Tensor]) -> float:
     """How long one call takes, to the end of the device's work."""
     wait = torch.cuda.synchronize if inputs[0].device.type == "cuda" else lambda: None
     wait()

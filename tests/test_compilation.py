@@ -67,7 +67,7 @@ def test_the_faster_form_is_kept(backend, slowness, kept, net, monkeypatch, capl
 
     monkeypatch.setattr(compilation, "_inductor_fault", lambda device: None)
     monkeypatch.setattr(torch, "compile", lambda model, **options: Wrapped(model))
-    monkeypatch.setattr(compilation, "seconds", seconds)
+    monkeypatch.setattr(compilation, "_seconds", seconds)
     with caplog.at_level(logging.INFO, "restoralib.compilation"):
         assert isinstance(compile(net, backend=backend), Wrapped) == kept
     timed = [module for module, _ in calls[2:]]
@@ -85,7 +85,7 @@ def test_small_images_are_enlarged_until_the_clock_can_tell(net, monkeypatch):
 
     monkeypatch.setattr(compilation, "_inductor_fault", lambda device: None)
     monkeypatch.setattr(torch, "compile", lambda model, **options: Wrapped(model))
-    monkeypatch.setattr(compilation, "seconds", seconds)
+    monkeypatch.setattr(compilation, "_seconds", seconds)
     assert compile(net) is net  # equally fast: nothing to gain
     assert dict.fromkeys(sizes) == dict.fromkeys([(128, 129), (256, 257)])
 
@@ -95,7 +95,7 @@ def test_other_modules_are_timed_on_what_the_caller_gives(monkeypatch):
     monkeypatch.setattr(compilation, "_inductor_fault", lambda device: None)
     monkeypatch.setattr(torch, "compile", lambda model, **options: Wrapped(model))
     assert isinstance(compile(module), Wrapped)  # nobody knows what to call it with
-    monkeypatch.setattr(compilation, "seconds", lambda module, inputs: 2.0 if isinstance(module, Wrapped) else 1.0)
+    monkeypatch.setattr(compilation, "_seconds", lambda module, inputs: 2.0 if isinstance(module, Wrapped) else 1.0)
     assert compile(module, inputs=given) is module
 
 

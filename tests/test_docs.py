@@ -125,6 +125,7 @@ def test_reference_covers_every_public_module():
     [
         "restore_photograph",
         "restore_by_words",
+        "restore_many",
         "own_block",
         "load_checkpoint",
         "make_pairs",
@@ -146,6 +147,7 @@ def test_example_runs(example, folder, monkeypatch, capsys):
         "own_block": ["--steps", "1"],
         "restore_photograph": ["photograph.jpg"],
         "restore_by_words": ["photograph.jpg"],
+        "restore_many": ["photos"],
         "make_pairs": ["photos"],
         "evaluate_folder": ["photos"],
         "diffusion_restoration": ["--steps", "1"],

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -250,14 +250,13 @@ class _Run:
         """Images in order, read ahead as far as their pixels allow; those that cannot be read are told and left out."""
         jobs = iter(self.plan.jobs)
         ahead: deque[Future[_Read]] = deque()
-        largest = HELD // workers  # so nothing is known yet
-        first = True
+        known = 0  # pixels of the largest image so far
         more = True
         while more or ahead:
             while more and len(ahead) < _MOST_AHEAD:
                 finished = [future.result().pixels for future in ahead if future.done()]
-                reading = len(ahead) - len(finished)
-                if reading >= workers and sum(finished) + (reading + 1) * largest > HELD:
+                expected = (len(ahead) - len(finished) + 1) * (known or HELD // workers)
+                if ahead and sum(finished) + expected > HELD:
                     break
                 if (job := next(jobs, None)) is None:
                     more = False
@@ -266,13 +265,13 @@ class _Run:
             if not ahead:
                 return
             read = ahead.popleft().result()
-            largest = read.pixels if first and read.pixels else max(largest, read.pixels)
-            first = first and not read.pixels
+            known = max(known, read.pixels)
             if read.picture is None:
                 assert read.error is not None
                 self._failed(read, read.error)
                 continue
-            yield read, read.picture, None if alone else read.job.source.name
+            # The job goes on without its image, which would be held until the result is written.
+            yield replace(read, picture=None), read.picture, None if alone else read.job.source.name
 
     def _read(self, job: Job) -> _Read:
         began = time.perf_counter()

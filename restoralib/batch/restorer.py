@@ -127,6 +127,12 @@ class Restorer:
         ready = placed(inner, place, dtype)
         return bound(ready, found, place, dtype) if isinstance(found, functools.partial) else ready
 
+    @property
+    def network(self) -> Any:
+        """The model itself, where it runs."""
+        self.load()
+        return self._found
+
     def restore(self, picture: Picture, *, name: Any = None, progress: ProgressCallback | None = None) -> Picture:
         """Restore one image.
 
@@ -156,7 +162,7 @@ class Restorer:
         self.load()
         waiting: dict[Hashable, list[_Item]] = {}
         for count, (key, picture, name) in enumerate(items):
-            size = self._call_size(picture)
+            size = self.images_in_a_call(picture)
             kind = self._kind(picture) if size > 1 else None
             group = waiting.setdefault(kind, [])
             group.append(_Item(key, picture, name, count))
@@ -164,9 +170,9 @@ class Restorer:
                 yield from self._call(waiting.pop(kind), size, progress)
             while waiting and (_first(waiting)[0].count <= count - window + 1 or _pixels(waiting) > WAITING):
                 oldest = waiting.pop(next(iter(waiting)))
-                yield from self._call(oldest, self._call_size(oldest[0].picture), progress)
+                yield from self._call(oldest, self.images_in_a_call(oldest[0].picture), progress)
         for group in waiting.values():
-            yield from self._call(group, self._call_size(group[0].picture), progress)
+            yield from self._call(group, self.images_in_a_call(group[0].picture), progress)
 
     def _call(self, items: Sequence[_Item], size: int, progress: ProgressCallback | None) -> Iterator[Result]:
         """Restore images of one kind; where that fails, each by itself."""
@@ -232,8 +238,9 @@ class Restorer:
     def _kind(self, picture: Picture) -> Hashable:
         return (picture.color.shape, picture.color.dtype, picture.color.device, picture.alpha is None)
 
-    def _call_size(self, picture: Picture) -> int:
+    def images_in_a_call(self, picture: Picture) -> int:
         """How many images like this one share a call."""
+        self.load()
         if picture.color.shape not in self._sizes:
             self._sizes[picture.color.shape] = self._choose_size(picture)
         most = int(min(self._most, 2**40)) // _area(picture)

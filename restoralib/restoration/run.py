@@ -58,6 +58,7 @@ class Runner:
         ensemble: take the mean over the eight flips and turns of each image.
         seed: of the random numbers that the network draws; None to leave the generators alone.
         shrink: take smaller tiles where memory does not suffice.
+        fit: take tiles as small as cover an image in the same number.
         progress: counts the tiles.
     """
 
@@ -68,10 +69,11 @@ class Runner:
     ensemble: bool = False
     seed: int | None = None
     shrink: bool = True
+    fit: bool = False
     progress: Progress = field(default_factory=Progress)
 
     def run(self, images: Sequence[Tensor], tile: tuple[int, int]) -> list[Tensor]:
-        """Restore images (b, c, h, w) of one size; where memory does not suffice, with fewer in a call, then with smaller tiles.
+        """Restore images (b, c, h, w) of one size; where memory does not suffice, fewer in a call, then by smaller tiles.
 
         The result is that of one size of tile throughout.
 
@@ -105,7 +107,7 @@ class Runner:
 
     def _plan(self, size: tuple[int, int], tile: tuple[int, int]) -> Plan:
         reach = self.exact.reach if self.exact else None
-        return plan_image(size, tile, self.network.spec, overlap=self.overlap, reach=reach)
+        return plan_image(size, tile, self.network.spec, overlap=self.overlap, reach=reach, fit=self.fit)
 
     def _restore(self, images: Sequence[Tensor], plans: Sequence[Plan]) -> list[Tensor]:
         kinds = range(8 if self.ensemble else 1)

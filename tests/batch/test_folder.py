@@ -70,7 +70,7 @@ def test_bad_files_are_listed_and_the_rest_goes_on(folder, tmp_path):
     assert report.restored == 6 and not report.ok
     told = {Path(failure.input).name: str(failure) for failure in report.failures}
     assert told.keys() == {"bad.png", "empty.jpg", "alpha.png", "absent.png"}
-    assert "damaged" in told["bad.png"] and "the file is empty" in told["empty.jpg"]
+    assert "this is no PNG" in told["bad.png"] and "the file is empty" in told["empty.jpg"]
     assert "JPEG has no transparency" in told["alpha.png"] and "no such file" in told["absent.png"]
     failed = [entry for entry in read_entries(tmp_path / "out") if entry.status == "failed"]
     assert {Path(entry.input).name for entry in failed} == {"bad.png", "empty.jpg", "alpha.png"}

@@ -32,6 +32,9 @@ def test_without_ray_the_extra_is_named(monkeypatch):
 def ray():
     ray = pytest.importorskip("ray")
     pytest.importorskip("ray.data")
+    # On a busy machine its processes take longer to start than it waits for.
+    os.environ.setdefault("RAY_agent_register_timeout_ms", "600000")
+    os.environ.setdefault("RAY_worker_register_timeout_seconds", "600")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100_000_000, logging_level="error")
     ray.data.DataContext.get_current().enable_progress_bars = False
     yield ray

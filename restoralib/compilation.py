@@ -116,7 +116,11 @@ def _gain(model: nn.Module, compiled: nn.Module, inputs: Sequence[Tensor] | None
 
 def _seconds(module: nn.Module, inputs: Sequence[Tensor]) -> float:
     """How long one call takes, to the end of the device's work."""
-    wait = torch.cuda.synchronize if inputs[0].device.type == "cuda" else lambda: None
+
+    def wait() -> None:
+        if inputs[0].device.type == "cuda":
+            torch.cuda.synchronize()
+
     wait()
     began = time.perf_counter()
     module(*inputs)

@@ -124,7 +124,7 @@ def _images_per_second(
 
 def _convolution_rate(device: torch.device, clock: Callable[[], float]) -> float:
     """Multiply-adds a second of a 3x3 convolution between 64 channels of 256x256 pixels, the best of a few passes."""
-    conv = nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1).to(device, memory_format=torch.channels_last)
+    conv = nn.Conv2d(_CHANNELS, _CHANNELS, 3, padding=1).to(device).to(memory_format=torch.channels_last)
     x = torch.rand(1, _CHANNELS, 256, 256, device=device).to(memory_format=torch.channels_last)
 
     def once() -> None:

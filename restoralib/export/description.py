@@ -125,4 +125,5 @@ def read_description(metadata: Mapping[str, str]) -> Description | None:
 def _read_spec(fields: dict[str, Any]) -> NetSpec:
     """A spec from JSON, which has lists for tuples; fields that a later version added are left out."""
     known = {field.name for field in dataclasses.fields(NetSpec)}
-    return NetSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if k in known})
+    told: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if k in known}
+    return NetSpec(**told)

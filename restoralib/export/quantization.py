@@ -121,7 +121,7 @@ def _pieces(image: Any, spec: NetSpec, side: int) -> Iterator[Tensor]:
         color = color.flatten(0, 1)[:, None]
     if color.shape[1] != spec.in_channels:
         raise ValueError(f"the network takes {spec.in_channels} channels, an image has {channels}")
-    yield from color.split(1)
+    yield from torch.split(color, 1)
 
 
 def _reader(tools: Any, model: OnnxModel, images: list[Tensor]) -> Any:

@@ -69,7 +69,8 @@ class _Portable(TorchFunctionMode):
                 for axis, part in enumerate(places, x.ndim - len(places)):
                     if _ends_symbolically(part):
                         x = x.index_select(axis, torch.arange(part.stop, device=x.device))
-                return x[(..., *rest)]
+                whole: Any = (..., *rest)
+                return x[whole]
         result = func(*args, **(kwargs or {}))
         return result.clone(memory_format=torch.contiguous_format) if func is F.scaled_dot_product_attention else result
 

@@ -6,6 +6,7 @@ import logging
 import pickle
 import threading
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -350,6 +351,21 @@ def test_auto_takes_small_images_whole_and_goes_by_memory_and_scale(monkeypatch)
         restore(torch.rand(3, 9, 9), nn.Identity(), spec=NetSpec(multiple=8), tile=4)
     with pytest.raises(ValueError, match="tile should be 'auto'"):
         restore(torch.rand(3, 9, 9), nn.Identity(), tile="64")
+
+
+@pytest.mark.parametrize("spec", [NetSpec(multiple=16, halo=None, global_ops=("mean",)), NetSpec(halo=20), NetSpec(multiple=8)])
+@pytest.mark.parametrize("length", [385, 700, 1080, 1999, 2048, 4000])
+def test_tiles_are_as_small_as_cover_the_image_in_their_number(spec, length):
+    plain, fitted = (plan_image((length, 64), (384, 384), spec, fit=fit) for fit in (False, True))
+    assert len(fitted) == len(plain) and fitted.margin == plain.margin
+    assert (
+        fitted.rows[0][0] == 0 and fitted.rows[-1][1] == length and all(start % spec.multiple == 0 for start, _ in fitted.rows)
+    )
+    shared = max(2 * spec.halo if spec.halo else 0, 32 if spec.halo is None else 0)
+    assert all(stop - start >= shared for (_, stop), (start, _) in pairwise(fitted.rows))
+    work, before = (sum(stop - start for start, stop in plan.rows) for plan in (fitted, plain))
+    # No more than a step of the grid, of 8 or 16 pixels, a tile above what has to be shared.
+    assert length + shared * (len(plain) - 1) <= work <= min(before, length + (shared + 16) * len(plain))
 
 
 def test_an_overlap_that_leaves_no_step_is_refused():

@@ -192,7 +192,7 @@ def restore(
         with torch.no_grad():  # a guidance may differentiate
             restored = network.restore(images, tile=tile, overlap=overlap, seed=seed, progress=counter)
     else:
-        runner = Runner(network, None, overlap, batch, ensemble, seed, progress=counter)
+        runner = Runner(network, None, overlap, batch, ensemble, seed, fit=tile == "auto", progress=counter)
         with torch.inference_mode():
             known = (network.spec, network.device, batch, network.bytes_per_pixel)
             side = choose_tile((height, width), tile, *known)

@@ -63,7 +63,13 @@ class Plan:
 
 
 def plan_image(
-    size: tuple[int, int], tile: tuple[int, int], spec: NetSpec, *, overlap: int | None = None, reach: int | None = None
+    size: tuple[int, int],
+    tile: tuple[int, int],
+    spec: NetSpec,
+    *,
+    overlap: int | None = None,
+    reach: int | None = None,
+    fit: bool = False,
 ) -> Plan:
     """Cut an image of the given (height, width).
 
@@ -76,6 +82,7 @@ def plan_image(
         spec: the network's needs.
         overlap: pixels that neighbours share at least.
         reach: how far the network looks, where the result has to be exact; None to go by the spec.
+        fit: take tiles as small as cover the image in the same number: what they share is then done twice as little as can be.
 
     Raises:
         ValueError: the tiles are too small for the overlap, or for the network.
@@ -98,10 +105,22 @@ def plan_image(
     room = max(0, smallest - smallest % spec.multiple - spec.multiple)
     shared = max(shared or min(_OVERLAP, smallest // 4, room), overlap or 0)
     rows, columns = (
-        plan_tiles(length, side, shared, spec.multiple) if side < length else [(0, length)]
+        plan_tiles(length, _least_side(length, side, shared, spec.multiple) if fit else side, shared, spec.multiple)
+        if side < length
+        else [(0, length)]
         for length, side in zip(size, tile, strict=True)
     )
     return Plan(rows, columns, margin)
+
+
+def _least_side(length: int, side: int, shared: int, multiple: int) -> int:
+    """The shortest tiles, in steps of the grid and of 8 pixels, that cover an axis in as many as tiles of `side` do."""
+    count = len(plan_tiles(length, side, shared, multiple))
+    step = math.lcm(multiple, 8)
+    shortest = math.ceil((length + (count - 1) * shared) / count / step) * step
+    # The starts lie on the grid, so that a step may be shorter than the tile less what is shared.
+    candidates = range(max(shortest, shared // multiple * multiple + multiple), side, step)
+    return next((each for each in candidates if len(plan_tiles(length, each, shared, multiple)) == count), side)
 
 
 def choose_tile(

@@ -162,7 +162,7 @@ def _describe(stream: Any, source: Any) -> None:
     """Language, title and the like."""
     stream.metadata.update({name: value for name, value in source.metadata.items() if name.lower() not in _ENCODERS_OWN})
     if source.disposition:
-        stream.disposition = source.disposition
+        stream.disposition = source.disposition.value
 
 
 def _picture_stream(made: Any, plan: Plan, source: Any) -> Any:

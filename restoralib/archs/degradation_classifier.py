@@ -25,6 +25,9 @@ _MOST = 5.0  # standard deviations; what is further off is as rare as that
 class Standard(nn.Module):
     """Numbers less their means and over their spreads among the images of the training; what is far off is held back."""
 
+    mean: Tensor
+    spread: Tensor
+
     def __init__(self, *shape: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(shape))

@@ -177,7 +177,8 @@ def _phases(image: Tensor) -> Tensor:
     for lines in (maps, maps.transpose(2, 3)):
         steps = (lines[..., 1:] - lines[..., :-1]).abs()
         beyond = (steps[..., 1:-1] - (steps[..., :-2] + steps[..., 2:]) / 2).mean(2)
-        beyond = beyond[..., : beyond.shape[-1] // 8 * 8].unflatten(-1, (-1, 8)).mean(-2)
+        whole = beyond[..., : beyond.shape[-1] // 8 * 8]
+        beyond = whole.reshape(*whole.shape[:-1], -1, 8).mean(-2)
         ordered = (beyond / (steps.mean((2, 3))[..., None] + 1e-3)).sort(-1).values
         found += [ordered[..., -1], ordered[..., -2], ordered[..., 0], ordered[..., 3]]
     return torch.cat(found, 1)

@@ -228,7 +228,7 @@ def mirrored(spectra: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sure_levels(logits: Tensor, targets: Tensor) -> dict[str, float]:
-    """The chance above which "auto" acts: that of the surer three quarters of what is rightly seen, and 0.95 at least.
+    """The chance above which "auto" acts: that of the surer half of what is rightly seen, and 0.95 at least.
 
     Args:
         logits: (n, 9) of held-out examples.
@@ -237,7 +237,7 @@ def sure_levels(logits: Tensor, targets: Tensor) -> dict[str, float]:
     levels = {}
     for task, said, true in zip(DEGRADATIONS, logits.T, targets.T > 0.5, strict=True):
         right = said[true & (said > 0)]
-        level = right.quantile(0.25).sigmoid().item() if len(right) else 0.0
+        level = right.quantile(0.5).sigmoid().item() if len(right) else 0.0
         levels[task] = max(round(level, 4), 0.95)
     return levels
 
@@ -369,7 +369,7 @@ def _train(options: Any) -> None:
     number = max(options.pieces // 10, 1)
     *measured, expected = gather_evidence(net, held_out, number, options.patch, options.seed + 1, file)
     measured = [part.to(device, torch.float32) for part in measured]
-    batches = torch.arange(len(evidence[0])).split(500)
+    batches = [torch.arange(start, min(start + 500, len(evidence[0]))) for start in range(0, len(evidence[0]), 500)]
 
     def judged_logits(judge: nn.Module) -> Tensor:
         settle_norms(judge, (pick(chosen)[:3] for chosen in batches))

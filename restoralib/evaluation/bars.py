@@ -266,6 +266,7 @@ def measure_bars(
     _check_names(brought, [*known, *TASKS, *(f"{task}-free" for task in known), ALL_IN_ONE], "task")
     places = list(photographs) if photographs is not None else _photographs(root)
     kept: dict[tuple[str, float | None], SyntheticPairs] = {}
+    seen: dict[tuple[int, str], Evaluation] = {}
 
     def data(trial: Trial) -> Benchmark | SyntheticPairs:
         if trial.folder is not None:
@@ -273,6 +274,7 @@ def measure_bars(
         key = trial.task, trial.level
         if key not in kept:
             kept.clear()  # Trials of one set follow each other.
+            seen.clear()
             kept[key] = SyntheticPairs(trial.task, places, level=trial.level, count=count, size=size, seed=seed, keep=True)
         return kept[key]
 
@@ -285,7 +287,7 @@ def measure_bars(
         except DatasetError as error:
             standings.append(Standing(trial, notes=(f"not measured: {error}",)))
             continue
-        standings.append(_stand(trial, opened, brought, left_out, output, progress, options))
+        standings.append(_stand(trial, opened, brought, left_out, output, progress, options, seen))
     return standings
 
 
@@ -308,8 +310,9 @@ def _stand(
     output: str | os.PathLike[str] | None,
     progress: Progress | None,
     options: Mapping[str, Any],
+    seen: dict[tuple[int, str], Evaluation],
 ) -> Standing:
-    """Measure all methods on one set."""
+    """Measure all methods on one set, but for those that were measured on the same object before."""
     methods, notes = _methods(trial, brought, without)
     found: dict[str, tuple[Role, Evaluation]] = {}
     rules: dict[str, Any] = {"scale": trial.scale} if trial.scale > 1 else {"metrics": ("psnr", "ssim"), "protocol": "rgb"}
@@ -318,14 +321,17 @@ def _stand(
     for name, (role, model) in methods.items():
         place = None
         if output is not None:
-            key = f"-{digest_of_model(model)[:12]}" if role == "model" else ""
-            place = Path(output) / safe_name(f"{trial.task}-{trial.title}-{name}{key}".replace(" ", "_").replace(",", ""))
+            word = f"-{digest_of_model(model)[:12]}" if role == "model" else ""
+            place = Path(output) / safe_name(f"{trial.task}-{trial.title}-{name}{word}".replace(" ", "_").replace(",", ""))
         told = _titled(progress, f"{trial.task}, {trial.title}, {name}")
+        key = id(data), name
         try:
-            evaluation = evaluate(model, data, name=name, output=place, progress=told, **rules, **options)
+            evaluation = seen.get(key) or evaluate(model, data, name=name, output=place, progress=told, **rules, **options)
         except (ValueError, OSError) as error:
             notes.append(f"{name} is left out: {error}")
             continue
+        if isinstance(data, SyntheticPairs):  # It is kept, so that nothing else can have its id.
+            seen[key] = evaluation
         if evaluation.images:
             found[name] = role, evaluation
             notes += [f"{name}: {failure}" for failure in evaluation.failures]

@@ -85,7 +85,11 @@ def evaluate_bundled(folder: Path, *, bm3d: bool = False, sigmas: Sequence[float
         if not (folder / dataset / "HR").is_dir():
             continue
         for scale in (2, 3, 4):
-            methods: dict[str, Model] = {"bicubic": "bicubic", "FSRCNN (bundled)": f"sr{scale}"}
+            methods: dict[str, Model] = {
+                "bicubic": "bicubic",
+                "FSRCNN (bundled)": f"fsrcnn_x{scale}",
+                "RLFN (bundled)": f"rlfn32_x{scale}",
+            }
             rows += _rows(methods, folder / dataset / "HR", dataset, f"luma-classic x{scale}", scale=scale)
     if (folder / "CBSD68").is_dir():
         for sigma in sigmas:

@@ -361,7 +361,7 @@ def test_tiles_are_as_small_as_cover_the_image_in_their_number(spec, length):
     assert (
         fitted.rows[0][0] == 0 and fitted.rows[-1][1] == length and all(start % spec.multiple == 0 for start, _ in fitted.rows)
     )
-    shared = max(2 * spec.halo if spec.halo else 0, 32 if spec.halo is None else 0)
+    shared = 2 * (spec.halo or 0) or 32
     assert all(stop - start >= shared for (_, stop), (start, _) in pairwise(fitted.rows))
     work, before = (sum(stop - start for start, stop in plan.rows) for plan in (fitted, plain))
     # No more than a step of the grid, of 8 or 16 pixels, a tile above what has to be shared.

@@ -69,6 +69,24 @@ def beyond_the_palette():
     return image
 
 
+def test_a_profile_that_is_none_leaves_cmyk_to_the_plain_formula():
+    image = Image.new("CMYK", (4, 4), (10, 20, 30, 40))
+    image.info["icc_profile"] = 7
+    with pytest.warns(UserWarning, match="colour profile should be bytes"):
+        assert to_picture(image).color.shape == (3, 4, 4)
+
+
+def test_a_file_that_asks_for_all_memory_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "a.tif").write_bytes(tiff(257, 5))
+
+    def decode(page):
+        raise MemoryError
+
+    monkeypatch.setattr(tifffile.TiffPage, "asarray", decode)
+    with pytest.raises(ImageError, match=r"a\.tif asks for more memory than there is"):
+        read_image(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("make", [cut_short, closed, beyond_the_palette])
 def test_pil_images_without_pixels_are_refused(make):
     with pytest.raises(ImageError, match=r"Pillow cannot give the pixels of this image \(.*open or make it again"):
@@ -133,6 +151,19 @@ def tiff(tag, value, dtype=np.uint16):
     entry = next(place + 2 + 12 * n for n in range(count) if data[place + 2 + 12 * n :][:2] == struct.pack("<H", tag))
     data[entry + 8 : entry + 10] = struct.pack("<H", value)
     return bytes(data)
+
+
+@pytest.mark.parametrize("tag", [257, 258, 262])
+def test_a_tiff_of_words_for_numbers_is_refused(tmp_path, tag):
+    data = bytearray(tiff(tag, 0))
+    place = (
+        data.index(struct.pack("<HH", tag, 3)) if struct.pack("<HH", tag, 3) in data else data.index(struct.pack("<HH", tag, 4))
+    )
+    data[place + 2 : place + 8] = struct.pack("<HI", 2, 4)  # four letters
+    data[place + 8 : place + 12] = b"abc\0"
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(ImageError, match=r"a\.tif"):
+        read_image(tmp_path / "a.tif")
 
 
 def test_colours_that_no_tiff_has_are_named(tmp_path):

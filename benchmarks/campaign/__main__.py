@@ -54,11 +54,14 @@ def run_part(part: str, folder: Path, given: argparse.Namespace) -> dict:
     """The figures of a part."""
     if part == "inputs":
         from campaign import inputs
+        from campaign.process import worker
 
         log = given.work / "inputs.jsonl"
         counts = {kind: round(count * given.share) for kind, count in inputs.COUNTS.items()}
         inputs.campaign(counts, given.seed, log, given.kinds)
-        return inputs.summary(log)
+        figures = inputs.summary(log)
+        (repeated,) = worker(inputs.again, folder, round(1000 * given.share), given.seed, timeout=1200)
+        return figures | {"again": repeated}
     if part == "checkpoints":
         from campaign import checkpoints
         from campaign.process import worker

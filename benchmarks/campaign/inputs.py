@@ -121,6 +121,25 @@ class Caught(logging.Handler):
             self.errors.append(record.exc_info[1])
 
 
+def again(folder, count, seed):
+    """The same inputs again: what memory and files that takes beyond the first time, in a worker.
+
+    New sizes fill the cache of oneDNN, which keeps what it compiled for the last 1024; it does not grow with the same ones.
+    """
+    warnings.simplefilter("ignore")
+    bench = Bench(folder)
+    for turn in range(2):
+        for number in range(count):
+            for kind in ("file", "pillow"):
+                CASES[kind](bench, Random(f"{seed} {kind} {number}"), number)
+            if number % (10 * TOGETHER) == 0:
+                made = [hostile_file(Random(f"{seed} cli {number + n}"), bench.folder, f"image{n}")[0] for n in range(TOGETHER)]
+                bench.command(made, Random(number))
+        if turn == 0:
+            memory, files = resident(), open_files()
+    say(inputs=2 * count + count // 10, memory=resident() - memory, files=open_files() - files)
+
+
 def file_case(bench, random, number):
     path, words = hostile_file(random, bench.folder)
     name, net, scale = bench.net(random)

@@ -128,6 +128,8 @@ def arrays(draw):
             ("plain", "plain", "reversed", "step", "transposed", "fortran", "read-only", "broadcast", "masked", "matrix")
         )
     )
+    if not shape:
+        return array
     if view == "reversed":
         array = array[tuple(slice(None, None, -1) for _ in shape)]
     elif view == "step":

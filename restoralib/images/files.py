@@ -167,8 +167,10 @@ def _reasons(path: Path | str) -> Iterator[None]:
             yield
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error.__cause__
-    except (ImportError, MemoryError):
+    except ImportError:
         raise
+    except MemoryError as error:  # A damaged directory may ask for any number of bytes.
+        raise ImageError(f"{path} asks for more memory than there is; it is damaged, or too large for this machine") from error
     except Exception as error:  # Decoders raise nearly anything on damaged files.
         raise ImageError(f"{path} is damaged or not whole ({error}); fetch or export it again") from error
 
@@ -226,6 +228,10 @@ def _read_wide_tiff(file: IO[bytes], max_pixels: int) -> Picture | None:
         page = tiff.pages.first
         if page.dtype is None or page.dtype.itemsize == 1:
             return None
+        if not all(
+            isinstance(value, int) for value in (page.imagelength, page.imagewidth, page.photometric, page.bitspersample)
+        ):
+            raise ImageError("its directory says nothing sound of size, depth and colours; fetch or export it again")
         check_pixels(page.imagelength, page.imagewidth, max_pixels)
         if len(tiff.pages) > 1:
             raise ImageError(f"the file holds {len(tiff.pages)} images; extract the one to restore")

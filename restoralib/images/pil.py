@@ -98,7 +98,7 @@ def _cmyk_to_rgb(image: Image.Image) -> Image.Image:
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
         converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (KeyError, OSError, ImageCms.PyCMSError):
+    except (KeyError, TypeError, OSError, ImageCms.PyCMSError):  # none, or something that is no profile
         converted = None
     return converted or image.convert("RGB")
 

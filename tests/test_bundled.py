@@ -9,13 +9,16 @@ import torch
 from PIL import Image
 
 from restoralib import restore
-from restoralib.metrics import psnr
+from restoralib.evaluation.generators import GENERATORS
+from restoralib.metrics import psnr, to_8_bits
 from restoralib.ops import resize, rgb_to_y
 from restoralib.zoo import TASKS, list_models, load_bundled, model_info
 
 WEIGHTS = Path(__file__).parents[1] / "restoralib" / "weights"
 MANIFEST = json.loads((WEIGHTS / "manifest.json").read_text(encoding="utf-8"))
 PHOTOGRAPHS = Path(__file__).parents[1] / "examples"
+GAINS = {"denoise": 9, "jpeg": 0.6, "derain": 4, "dehaze": 4, "low_light": 4, "demoire": 0.2}
+"""Decibels that the bundled model of a task gains on the photographs below, at least."""
 
 
 def photograph(name):
@@ -49,7 +52,7 @@ def test_the_latent_autoencoder_alone_is_refused():
 
 
 @pytest.mark.parametrize("name", ["chelsea.png", "coffee.png"])
-@pytest.mark.parametrize(("scale", "gain"), [(2, 0.8), (3, 0.5), (4, 0.4)])
+@pytest.mark.parametrize(("scale", "gain"), [(2, 0.9), (3, 0.6), (4, 0.6)])
 def test_super_resolution_beats_bicubic(name, scale, gain):
     large = photograph(name)[..., :240, :360]
     small = (resize(large, 1 / scale).clamp(0, 1) * 255).round() / 255
@@ -58,7 +61,7 @@ def test_super_resolution_beats_bicubic(name, scale, gain):
 
 
 def test_the_tasks_of_the_first_day_have_weights():
-    assert all(TASKS[task] for task in ("denoise", "auto", "sr2", "sr3", "sr4"))
+    assert all(TASKS[task] for task in (*GAINS, "auto", "sr2", "sr3", "sr4"))
 
 
 def test_a_clean_photograph_is_left_nearly_alone():
@@ -79,3 +82,13 @@ def test_every_bundled_model_says_what_it_is_and_what_it_reached():
 def test_bundled_weights_stay_small():
     assert sum(entry["bytes"] for entry in MANIFEST) < 12e6
     assert {path.name for path in WEIGHTS.glob("*.safetensors")} == {entry["file"] for entry in MANIFEST}
+
+
+@pytest.mark.parametrize("name", ["chelsea.png", "coffee.png"])
+@pytest.mark.parametrize(("task", "gain"), GAINS.items())
+def test_every_degradation_is_undone_in_part(name, task, gain):
+    # Made by the generators that judge the models, which training does not know.
+    clean = photograph(name)[0, :, 60:220, 80:240]
+    spoilt = GENERATORS[task](clean.double(), np.random.default_rng(2), 10 if task == "jpeg" else None)
+    degraded = to_8_bits(spoilt.image[None].float())
+    assert psnr(restore(degraded, task), clean[None]) > psnr(degraded, clean[None]) + gain

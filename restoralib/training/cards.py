@@ -7,7 +7,10 @@ The file has both, or one of them, by the name of the model:
     {"fsrcnn_x4": {"failures": ["Noise and the traces of JPEG are enlarged with the rest."],
                    "bars": [{"set": "Set5, luma-classic x4", "measure": "psnr", "bar": 29.42, "of": "bicubic and 1 dB"}]}}
 
-A bar names a figure that the model has, so that a card never says more than was measured.
+A bar names a figure that the model has, so that a card never says more than was measured. What `restoralib bars -w bars.json`
+measured, figures of the bundled models and their bars, is entered by
+
+    python -m restoralib.training.cards --measured bars.json
 """
 
 from __future__ import annotations
@@ -86,13 +89,47 @@ def describe(about: Mapping[str, Mapping[str, Any]]) -> None:
     write_manifest(list(entries.values()))
 
 
+def enter_measured(trials: Sequence[Mapping[str, Any]]) -> None:
+    """Enter the figures and the bars of bundled models that `restoralib.evaluation.bars` measured.
+
+    A model keeps what it has of other sets; sets of super-resolution are those of the luma.
+
+    Args:
+        trials: the table as `restoralib bars -w FILE.json` writes it.
+    """
+    entries = {entry["name"]: entry for entry in read_entries(WEIGHTS)}
+    for trial in trials:
+        images = f"{trial['set']} ({trial['images']} images)"
+        if trial["task"].startswith("sr"):
+            images = f"{trial['set']}, luma-classic x{trial['task'].removeprefix('sr')}"
+        others = {
+            f"psnr of {row['method']}": round(row["psnr"], 2) for row in trial["rows"] if row["role"] in ("input", "classical")
+        }
+        for row in trial["rows"]:
+            name = row["method"].rpartition(": ")[2]
+            if row["role"] != "model" or name not in entries:
+                continue
+            own = {"psnr": round(row["psnr"], 2), "ssim": round(row["ssim"], 4)}
+            entries[name]["figures"][images] = {**others, **own}
+            kept = [bar for bar in entries[name].get("bars", []) if bar["set"] != images]
+            bar = {"set": images, "measure": "psnr", "bar": round(trial["bar"]["psnr"], 2), "of": trial["rule"]}
+            entries[name]["bars"] = [*kept, bar]
+    write_manifest(list(entries.values()))
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Enter a file of failures and bars."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("about", type=Path, help="JSON file of failures and bars by the name of the model")
+    parser.add_argument("about", type=Path, nargs="?", help="JSON file of failures and bars by the name of the model")
+    parser.add_argument("--measured", type=Path, help="JSON file that `restoralib bars` wrote")
     options = parser.parse_args(arguments)
+    if not options.about and not options.measured:
+        parser.error("name a file of failures and bars, or one that was measured by --measured")
     try:
-        describe(json.loads(options.about.read_text(encoding="utf-8")))
+        if options.measured:
+            enter_measured(json.loads(options.measured.read_text(encoding="utf-8")))
+        if options.about:
+            describe(json.loads(options.about.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         parser.error(str(error))
 

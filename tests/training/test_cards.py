@@ -74,3 +74,39 @@ def test_new_weights_keep_the_failures_of_the_name_but_neither_figures_nor_bars(
     (entry,) = read_entries(weights)
     assert entry["failures"] == ["Noise is enlarged, too."] and entry["figures"] == {} and "bars" not in entry
     assert entry["weights_license"] == "MIT" and (weights / "fsrcnn_x4.safetensors").stat().st_size == entry["bytes"]
+
+
+def test_what_bars_measured_is_entered_with_the_bars(weights, tmp_path):
+    trial = {
+        "task": "sr4",
+        "set": "Set5",
+        "rule": "best + 1 dB",
+        "images": 5,
+        "bar": {"psnr": 29.424, "ssim": 0.81, "by": "bicubic"},
+        "rows": [
+            {"method": "bicubic", "role": "input", "psnr": 28.424, "ssim": 0.81},
+            {"method": "FSRCNN, its paper", "role": "published", "psnr": 30.71, "ssim": 0.86},
+            {"method": "sr4: fsrcnn_x4", "role": "model", "psnr": 30.589, "ssim": 0.8686},
+            {"method": "sr4: foreign.pth", "role": "model", "psnr": 40.0, "ssim": 0.99},
+        ],
+    }
+    (tmp_path / "bars.json").write_text(json.dumps([trial, {**trial, "set": "synthetic", "task": "jpeg"}]))
+    for _ in range(2):  # the second time it replaces what the first entered
+        cards.main(["--measured", str(tmp_path / "bars.json")])
+    (entry,) = read_entries(weights)
+    assert entry["figures"]["Set5, luma-classic x4"] == {"psnr of bicubic": 28.42, "psnr": 30.59, "ssim": 0.8686}
+    assert entry["figures"]["synthetic (5 images)"]["psnr"] == 30.59
+    bars = {bar.pop("set"): bar for bar in entry["bars"]}
+    assert len(entry["bars"]) == 2
+    assert bars["Set5, luma-classic x4"] == {
+        "set": "Set5, luma-classic x4",
+        "measure": "psnr",
+        "bar": 29.42,
+        "of": "best + 1 dB",
+    }
+
+
+def test_nothing_to_enter_is_told(weights, capsys):
+    with pytest.raises(SystemExit):
+        cards.main([])
+    assert "name a file of failures and bars" in capsys.readouterr().err

@@ -57,7 +57,8 @@ def test_nothing_seen_leaves_every_kind_of_image_as_it_was(tmp_path):
     assert restore(torch.rand(4, 5, 5), calm, alpha="drop").shape == (3, 5, 5)
 
 
-def test_what_is_seen_is_undone_one_after_the_other_and_what_has_no_weights_is_named(caplog):
+def test_what_is_seen_is_undone_one_after_the_other_and_what_has_no_weights_is_named(caplog, monkeypatch):
+    monkeypatch.setitem(zoo.TASKS, "derain", None)
     image = torch.rand(3, 9, 9) / 2
     auto = Auto({"denoise": Shift(0.1), "dehaze": lambda x: x * 2}, Says("dehaze", "denoise", "derain"))
     with caplog.at_level(logging.INFO, "restoralib.restoration"), pytest.warns(UserWarning, match=r"auto sees derain \(98%\)"):

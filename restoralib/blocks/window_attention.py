@@ -107,10 +107,13 @@ def _shifted_pixels(
 ) -> tuple[Tensor, Tensor]:
     """For every window of the shifted image its pixels, and the sides that they come from, each (windows, n)."""
     height, width = height + -height % window_size, width + -width % window_size
-    pixels = torch.arange(height * width, device=device).view(1, height, width, 1).roll((-shift_size, -shift_size), (1, 2))
-    pixels = window_partition(pixels, window_size)[0, :, :, 0]
-    # The shift brings the first rows and columns to the far end.
-    return pixels, 2 * (pixels // width < shift_size) + (pixels % width < shift_size)
+    pixels = torch.arange(height * width, device=device).view(1, height, width, 1)
+    # The shift brings the first rows and columns to the far end. No remainder by the width: ONNX has none by a size.
+    rows, columns = torch.arange(height, device=device).view(1, -1, 1, 1), torch.arange(width, device=device).view(1, 1, -1, 1)
+    side = 2 * (rows < shift_size) + (columns < shift_size)
+    moved = (x.roll((-shift_size, -shift_size), (1, 2)) for x in (pixels, side))
+    order, sides = (window_partition(x, window_size)[0, :, :, 0] for x in moved)
+    return order, sides
 
 
 def _walls(side: Tensor, dtype: torch.dtype) -> Tensor:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from restoralib.archs import find_architecture
+from restoralib.archs import NetSpec, find_architecture
 from restoralib.checkpoints import (
     DamagedCheckpoint,
     UnknownCheckpoint,
@@ -108,6 +108,7 @@ def save_pretrained(
     folder.mkdir(parents=True, exist_ok=True)
     export_safetensors(net, folder / WEIGHTS, config=config, half=half, name=name, licence=licence)
     _, metadata = read_checkpoint(folder / WEIGHTS)
+    spec: NetSpec = net.spec  # type: ignore[assignment]
     told = {
         "library_name": "restoralib",
         "format": 1,
@@ -115,8 +116,8 @@ def save_pretrained(
         "arch": metadata["arch"],
         "class": metadata["class"],
         "config": json.loads(metadata["config"]),
-        "scale": net.spec.scale,
-        "tasks": list(net.spec.tasks),  # type: ignore[union-attr,arg-type]
+        "scale": spec.scale,
+        "tasks": list(spec.tasks),
     }
     found = violations(told, CONFIG_SCHEMA)
     if found:

@@ -26,6 +26,7 @@ from restoralib.checkpoints import CheckpointError, CheckpointWarning
 
 MOST_MEMORY = 150 * 2**20  # bytes that a refusal may take at its peak; torch's own reader of an archive needs some
 MOST_SECONDS = 20  # of processor time
+BOMB = 10**8  # bytes that an archive of few unpacks to
 CANARY = "RESTORALIB_CANARY"
 
 
@@ -173,9 +174,9 @@ def broken(ran):
     """Archives, tensors, headers that lie."""
     weights, whole = safetensors_bytes(PLAIN), saved(STATE)
     yield "zip in a zip", archive([("archive/data.pkl", whole), ("archive/inner.zip", whole), *VERSION])
-    bomb = [("archive/data.pkl", pickle.dumps({}, 2)), ("archive/version", b"3"), ("archive/data/0", bytes(10**8))]
+    bomb = [("archive/data.pkl", pickle.dumps({}, 2)), ("archive/version", b"3"), ("archive/data/0", bytes(BOMB))]
     yield "zip bomb", archive(bomb, zipfile.ZIP_DEFLATED)
-    yield "bomb as the pickle", archive([("archive/data.pkl", bytes(10**8)), ("archive/version", b"3")], zipfile.ZIP_DEFLATED)
+    yield "bomb as the pickle", archive([("archive/data.pkl", bytes(BOMB)), ("archive/version", b"3")], zipfile.ZIP_DEFLATED)
     empty = ("archive/data.pkl", pickle.dumps({}, 2))
     yield "two pickles of one name", archive([empty, empty, *VERSION])
     yield "names that lead out", repacked(pickle.dumps({}, 2), [("../../../ran", b"x"), (str(ran), b"x")])

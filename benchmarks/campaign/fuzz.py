@@ -6,6 +6,7 @@ readers. It stops at the first fault, and writes the input that made it into the
 
 from __future__ import annotations
 
+import logging
 import sys
 import tempfile
 import warnings
@@ -38,6 +39,7 @@ def one(data):
 
 def main():
     warnings.simplefilter("ignore")
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory() as name:
         for number in range(200):
             random = Random(f"corpus {number}")

@@ -286,19 +286,19 @@ def test_runs_that_are_killed_at_any_moment_end_with_every_image(tmp_path, check
     write_images(tmp_path / "in", 60)
     command = [sys.executable, "-m", "restoralib", "restore", str(tmp_path / "in"), "-m", str(checkpoint)]
     restore_folder(tmp_path / "in", tmp_path / "whole", str(checkpoint))
+    out, whole = tmp_path / "out", contents(tmp_path / "whole")
+    out.mkdir()
     for number in range(6):
-        run = subprocess.Popen([*command, "-o", str(tmp_path / "out")], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        target = len(contents(tmp_path / "out")) + 3 + number if (tmp_path / "out").exists() else 2
-        while run.poll() is None and time.monotonic() < deadline:
-            if (tmp_path / "out").exists() and len(contents(tmp_path / "out")) >= min(target, 60):
-                break
+        enough, deadline = len(contents(out)) + 2 + number, time.monotonic() + 300
+        run = subprocess.Popen([*command, "-o", str(out)], stderr=subprocess.DEVNULL)
+        while run.poll() is None and len(contents(out)) < enough and time.monotonic() < deadline:
+            time.sleep(0.001)
         run.kill()
         run.wait()
-        whole = contents(tmp_path / "whole")
-        assert all(whole[name] == data for name, data in contents(tmp_path / "out").items())
-    assert subprocess.run([*command, "-o", str(tmp_path / "out")], check=False, stderr=subprocess.DEVNULL).returncode == 0
-    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+        assert len(contents(out)) >= min(enough, 60)
+        assert all(whole[name] == data for name, data in contents(out).items())
+    assert subprocess.run([*command, "-o", str(out)], check=False, stderr=subprocess.DEVNULL).returncode == 0
+    assert contents(out) == whole
 
 
 def test_wrong_arguments_are_told_before_any_work(folder, tmp_path):

@@ -49,13 +49,13 @@ def pictures(count):
 @pytest.mark.slow
 def test_actors_restore_ragged_images_and_tell_errors(ray, checkpoint):
     images = pictures(24)
-    images[5] = np.full((8, 9, 3), np.nan, np.float32)
+    images[5] = np.zeros((8, 9, 5), np.uint8)  # nobody's channels
     ds = ray.data.from_items([{"image": image, "id": number} for number, image in enumerate(images)])
     rows = {row["id"]: row for row in restore_dataset(ds, str(checkpoint), actors=2, batch_size=4).take_all()}
     assert rows.keys() == set(range(24))
     for number, image in enumerate(images):
         if number == 5:
-            assert "NaN" in rows[5]["error"] and rows[5]["restored"].shape[:2] == (0, 0)
+            assert "1 to 4 channels" in rows[5]["error"] and rows[5]["restored"].shape[:2] == (0, 0)
             continue
         assert rows[number]["error"] == ""
         assert np.abs(rows[number]["restored"].astype(int) - restore(image, str(checkpoint))).max() <= 1
@@ -84,9 +84,8 @@ class Dying(nn.Module):
 
 @pytest.mark.slow
 def test_an_actor_that_is_killed_loses_no_image(ray, tmp_path):
-    import cloudpickle
-
-    cloudpickle.register_pickle_by_value(__import__(__name__))
+    # Actors cannot import this file, so its class goes with the dataset.
+    ray.cloudpickle.register_pickle_by_value(__import__(__name__))
     images = [image[:8] for image in pictures(40)]
     ds = ray.data.from_items([{"image": image, "id": number} for number, image in enumerate(images)], override_num_blocks=10)
     done = restore_dataset(ds, Dying(str(tmp_path)).eval(), actors=2, num_cpus=1, batch_size=4, batch=1).take_all()

@@ -206,8 +206,7 @@ TASKS: Mapping[str, str | None] = {
 }
 """The tasks of `restore`, and the bundled model that does each; None where weights have to be brought.
 
-"denoise-free" and "sr4-free" have weights that were trained without photographs whose terms forbid commercial use, and
-"all_in_one" undoes whatever it finds. The small denoiser of latents is there to be asked for by its name.
+Some bundled models are there to be asked for by their names alone, such as the small denoiser of latents.
 """
 
 

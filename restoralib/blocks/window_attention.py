@@ -80,7 +80,8 @@ def shifted_windows(
     border = torch.zeros(rows, columns, dtype=torch.int, device=device)
     border[-1] = 1
     border[:, -1] = 1
-    windows = border.flatten().argsort(stable=True)
+    # Borders last, else in order; the keys differ, for ONNX has no stable sort.
+    windows = (rows * columns * border.flatten() + torch.arange(rows * columns, device=device)).argsort()
     masked = rows + columns - 1
     order = pixels[windows].flatten()
     return ShiftedWindows(order, order.argsort(), _walls(side[windows.narrow(0, rows * columns - masked, masked)], dtype))

@@ -34,12 +34,12 @@ _LEAST = 16  # pixels a side, below which an image tells our classifier nothing 
 _SURE = 0.95
 # Of our classifier's right answers on held-out photographs, half are surer than this (its recipe says so).
 _OURS = {
-    "denoise": 0.9994,
-    "denoise_real": 0.9892,
-    "jpeg": 0.9907,
-    "derain": 0.997,
-    "low_light": 0.9742,
-    "demoire": 0.9938,
+    "denoise": 0.9996,
+    "denoise_real": 0.9972,
+    "jpeg": 0.9981,
+    "defocus": 0.9631,
+    "derain": 0.9971,
+    "demoire": 0.9977,
 }
 
 UNDO_ORDER = (

@@ -28,6 +28,7 @@ from restoralib.degradations.degradation import uniform
 from restoralib.losses.psnr import psnr_loss
 from restoralib.ops.levels import round_to_levels
 from restoralib.ops.resize import resize
+from restoralib.training.classifier import ORDER
 from restoralib.training.export import export_weights
 from restoralib.training.loop import Nets, Schedule, Turn
 from restoralib.training.options import large_photographs, parse_recipe, recipe_parser, train_stage
@@ -100,10 +101,6 @@ class Regions:
         for task in sorted((self.tasks[place] for place in chosen), key=ORDER.index):
             spoilt = draw_task(task, generator)(spoilt)
         return _bytes(spoilt), _bytes(clean)
-
-
-ORDER = ("dehaze", "derain", "deblur", "defocus", "low_light", "demoire", "denoise_real", "denoise", "jpeg")
-"""The degradations in the order in which they befall a photograph."""
 
 
 def _bytes(image: Tensor) -> Tensor:

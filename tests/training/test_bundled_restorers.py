@@ -5,9 +5,8 @@ import torch
 from PIL import Image
 
 from restoralib import load_model
-from restoralib.degradations import PAIRED_TASKS
 from restoralib.training import restorers
-from restoralib.training.restorers import ORDER, REGION, Regions
+from restoralib.training.restorers import REGION, Regions
 
 
 def photographs(count=3):
@@ -30,10 +29,6 @@ def test_items_are_patches_of_both_sides():
     item = Regions(photographs(), ("derain",), kept=2)(0, 40)
     assert item["degraded"].shape == item["clean"].shape == (3, 40, 40)
     assert item["degraded"].min() >= 0 and item["clean"].max() <= 1 and not torch.equal(item["degraded"], item["clean"])
-
-
-def test_every_degradation_has_its_place_in_the_order():
-    assert sorted(ORDER) == sorted(PAIRED_TASKS)
 
 
 @pytest.mark.parametrize("task", [["jpeg", "defocus"], ["mixed"]])

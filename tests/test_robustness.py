@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
+import runpy
 import struct
 import sys
 from pathlib import Path
@@ -115,6 +117,14 @@ def test_palettes_with_alpha_are_written(tmp_path, suffix):
     image.putalpha(Image.fromarray(noise(6, 9)))
     write_image(tmp_path / f"a.{suffix}", to_picture(image))
     assert Image.open(tmp_path / f"a.{suffix}").mode == ("PA" if suffix == "tif" else "RGBA")
+
+
+def test_a_palette_keeps_its_transparency_in_tiff(tmp_path):
+    image = Image.fromarray(noise(6, 9, 4), "RGBA").quantize(16)
+    write_image(tmp_path / "a.tif", to_picture(image))
+    back = Image.open(tmp_path / "a.tif")
+    assert back.mode == "PA"
+    np.testing.assert_array_equal(np.asarray(back.convert("RGBA")), np.asarray(image.convert("RGBA")))
 
 
 def test_metadata_that_is_no_metadata_is_left_out():
@@ -310,3 +320,14 @@ def test_results_stay_in_their_folder(tmp_path, monkeypatch):
     figures = names.run(tmp_path)
     assert figures["troubles"] == []
     assert figures["attempts"] > 20
+
+
+def test_the_figures_of_the_documentation_are_those_of_a_campaign_without_faults():
+    docs = Path(__file__).parents[1] / "docs"
+    found = json.loads((docs / "robustness.json").read_text(encoding="utf-8"))
+    assert found["inputs"]["inputs"] == sum(inputs.COUNTS.values()) == 10_000
+    assert found["inputs"]["faults"] == 0
+    troubles = [found["checkpoints"]["faults"], found["disturbed"]["faults"], found["names"]["troubles"]]
+    assert troubles + [part["troubles"] for part in found["folders"].values() if isinstance(part, dict)] == [[]] * 6
+    table = runpy.run_path(str(docs / "tables.py"))["robustness_tables"]()
+    assert "| all | 10000 |" in table

@@ -104,6 +104,7 @@ def expected_of_file(path):
 
 def expected_of_image(image):
     """Of a PIL image."""
+    clear = image.mode in ("1", "L", "P", "RGB") and image.has_transparency_data  # before getexif reads behind the pixels
     try:
         exif = image.getexif()
         orientation, damaged = exif.get(274), not exif and bool(image.info.get("exif"))
@@ -112,7 +113,6 @@ def expected_of_image(image):
     if image.format == "TIFF":
         orientation = None  # Pillow turns these when it opens them.
     size = image.size[::-1] if orientation in (5, 6, 7, 8) else image.size
-    clear = image.mode in ("1", "L", "P", "RGB") and image.has_transparency_data
     mode = "RGB" if image.mode in SHOWN_AS_RGB else WITH_ALPHA.get(image.mode, image.mode) if clear else image.mode
     return Expected(size, mode, clear or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"), damaged)
 

@@ -276,6 +276,8 @@ def _write(file: IO[bytes], picture: Picture, kind: str, name: str, *, keep_meta
 def _write_with_pillow(file: IO[bytes], picture: Picture, kind: str, quality: int) -> None:
     from PIL import PngImagePlugin
 
+    if picture.mode == "P" and picture.alpha is not None and kind == "TIFF":
+        picture = replace(picture, mode="PA")  # whose palettes have no alpha
     if (picture.mode == "P" and kind in ("JPEG", "WEBP")) or (picture.mode == "PA" and kind != "TIFF"):
         picture = replace(picture, mode=None)
     image = picture_to_pil(picture)

@@ -142,7 +142,84 @@ def exports_measured_with() -> str:
     return f"{found['torch']}, ONNX Runtime {found['onnxruntime']}"
 
 
+HALF = ("bfloat16", "float16")
+
+
+def robustness_tables() -> str:
+    """What the robustness campaign wrote: inputs by outcome, and every other part in a line or a few."""
+    found = json.loads((Path(__file__).parent / "robustness.json").read_text(encoding="utf-8"))
+    inputs, checkpoints, folders = found["inputs"], found["checkpoints"], found["folders"]
+    outcomes = ("restored", "refused", "fault", "crash")
+    memory, files = inputs["resident MB gained after the first 500 inputs"], inputs["open files gained"]
+    rows: list[tuple[object, ...]] = [
+        (
+            kind,
+            sum(counts.values()),
+            *(counts.get(outcome, 0) for outcome in outcomes),
+            memory.get(kind, ""),
+            files.get(kind, ""),
+        )
+        for kind, counts in inputs["outcomes"].items()
+    ]
+    totals = [sum(counts.get(outcome, 0) for counts in inputs["outcomes"].values()) for outcome in outcomes]
+    first = table(
+        ("inputs", "number", *outcomes, "MB gained", "files left open"), *rows, ("all", inputs["inputs"], *totals, "", "")
+    )
+    kills, full, limit = folders["kills"], folders["full disk"], folders["limit on file sizes"]
+    ways, at_once = found["disturbed"]["ways"], found["together"]
+    again = inputs["again"]
+    lines = [
+        ("most memory of one input", f"{inputs['peak MB of one input']} MB"),
+        (
+            f"{again['inputs']:,} of the inputs, a second time in one process",
+            f"{again['memory'] / 2**20:+.2f} MB resident, {again['files']:+d} open files",
+        ),
+        (
+            "evil and broken checkpoints",
+            f"{checkpoints['checkpoints']}: {checkpoints['refused']} refused, {checkpoints['warned']} warned of, "
+            f"{checkpoints['loaded']} loaded, {checkpoints['fault'] + checkpoints['died']} faults; at most "
+            f"{checkpoints['most MB at the peak']} MB and {checkpoints['most seconds of the processor']} s each",
+        ),
+        *(
+            (
+                f"{name}, at each of {way['runs']} tiles",
+                f"differs by at most {way['largest difference']:.1e}"
+                + (
+                    f" from float32, {dtype} itself by {way['of half precision itself']:.1e}"
+                    if (dtype := name.split()[2][:-1]) in HALF
+                    else ""
+                ),
+            )
+            for name, way in ways.items()
+        ),
+        (
+            "SIGKILL in a folder run",
+            f"{kills['kills']} times, {kills['kills between results']} of them between the first result and the last: "
+            f"{len(kills['troubles'])} troubles, {kills['temporary files left']} temporary files left",
+        ),
+        (
+            "full disk",
+            f"{full['results that fitted']} of {full['of']} results fitted; {len(full['troubles'])} troubles"
+            if full["mounted"]
+            else "not run",
+        ),
+        (
+            "limit on file sizes",
+            f"{limit['results that fitted']} of {limit['of']} results fitted; {len(limit['troubles'])} troubles",
+        ),
+        (
+            f"{at_once['threads']} threads and {at_once['processes']} processes at once",
+            f"{at_once['results of threads that differ']} of {at_once['results of threads']} results differ, "
+            f"{at_once['results of processes that differ']} of the processes'",
+        ),
+        ("names, suffixes and links", f"{found['names']['attempts']} attempts, {len(found['names']['troubles'])} troubles"),
+    ]
+    where = ", ".join(f"{name} {version}" for name, version in found["environment"].items())
+    return f"{first}\n\n{table(('part', 'figures'), *lines)}\n\nMeasured with {where}."
+
+
 MARKERS = {
+    "<!-- robustness -->": robustness_tables,
     "<!-- exports -->": export_table,
     "<!-- exports measured with -->": exports_measured_with,
     "<!-- layouts -->": layout_table,

@@ -357,9 +357,12 @@ def summary(log):
     counts = collections.defaultdict(collections.Counter)
     for case in cases:
         counts[case["of"]][case["kind"]] += 1
-    grown = {
-        entry["of"]: entry["growth"] for entry in entries if "growth" in entry and entry["growth"].get("rss_growth") is not None
-    }
+    chunks = [entry for entry in entries if "growth" in entry and entry["growth"].get("rss_growth") is not None]
+    memory: dict[str, float] = {}
+    files: dict[str, int] = {}
+    for entry in chunks:  # the worst of each kind
+        memory[entry["of"]] = max(memory.get(entry["of"], 0), round(entry["growth"]["rss_growth"] / 2**20, 2))
+        files[entry["of"]] = max(files.get(entry["of"], 0), entry["growth"]["files_growth"])
     return {
         "inputs": len(cases),
         "outcomes": {kind: dict(sorted(counter.items())) for kind, counter in counts.items()},
@@ -367,8 +370,6 @@ def summary(log):
         "refused": sum(case["kind"] == "refused" for case in cases),
         "faults": sum(case["kind"] in ("fault", "crash") for case in cases),
         "peak MB of one input": round(max((case["peak"] for case in cases), default=0) / 2**20, 1),
-        "resident MB gained after the first 500 inputs": {
-            kind: round(entry["rss_growth"] / 2**20, 2) for kind, entry in grown.items()
-        },
-        "open files gained": {kind: entry["files_growth"] for kind, entry in grown.items()},
+        "resident MB gained after the first 500 inputs": memory,
+        "open files gained": files,
     }

@@ -323,3 +323,13 @@ def test_a_file_is_brought_for_a_task(tmp_path):
     path = tmp_path / "net.safetensors"
     export_weights(FSRCNN(2, d=4, s=2, m=1), path, arch="fsrcnn", config={"scale_factor": 2, "d": 4, "s": 2, "m": 1})
     assert restore(torch.rand(3, 9, 9), prompt="2x", models={"sr2": path}).shape == (3, 18, 18)
+
+
+@pytest.mark.parametrize(("text", "size"), [("enlarge it three times", "sr3"), ("make it four times larger", "sr4")])
+def test_numbers_of_times_may_be_words(text, size):
+    assert understand(text).tasks == (size,)
+
+
+def test_a_number_of_times_that_no_model_does_is_refused():
+    with pytest.raises(ValueError, match="2x, 3x, 4x and 8x are known"):
+        understand("enlarge it five times")

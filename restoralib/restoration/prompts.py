@@ -275,6 +275,8 @@ def _tokens(text: str) -> list[str]:
     for number, word in {"2": "two", "3": "three", "4": "four", "8": "eight"}.items():
         text = re.sub(rf"\b(by( a)? )?factor( of)? {word}\b|\bby {word}\b(?! (stop|ev))|\b{word} ?fold\b", f" {number}x ", text)
     text = re.sub(r"\b(?:by a factor|factor of|factor) (?:of )?([0-9])\b|\bby ([0-9])\b(?! ?(?:stop|ev|%))", r" \1\2x ", text)
+    words = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    text = re.sub(rf"\b({'|'.join(words)})(?= times\b)", lambda m: str(words.index(m[1]) + 2), text)
     text = re.sub(r"\b([2348])00 ?(?:%|percent\b)", r"\1x", text)
     text = re.sub(r"\b([0-9]+) ?(x|times|fold)\b|\bx ?([0-9]+)\b", lambda m: f"{m[1] or m[3]}x", text)
     text = re.sub("\\s[-\N{EN DASH}\N{EM DASH}]+\\s|\N{EM DASH}", " , ", text)

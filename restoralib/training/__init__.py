@@ -21,7 +21,7 @@ RECIPES: Mapping[str, str] = {
     "bridges": "I2SB and GOUB: diffusions that end at the degraded image",
     "denoise": "the bundled denoiser: a small NAFNet for Gaussian noise of any strength",
     "super_resolution": "the bundled super-resolution: FSRCNN on the luma, and a narrow RLFN",
-    "restorers": "the bundled restorers: a small NAFNet for each degradation, and one for all of them",
+    "restorers": "a small NAFNet for one degradation or for all; those for JPEG, rain, haze, low light and moire are bundled",
     "diffusion": "a prior that removes noise of any known level: a small ConditionalNAFNet",
     "guided": "a small NAFNet that is told the degradation by name",
     "latent": "a small autoencoder of photographs, and a flow that denoises its latents",

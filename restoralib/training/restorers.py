@@ -1,4 +1,4 @@
-"""The bundled restorers: a small NAFNet for each of the nine degradations, and one for all of them.
+"""A small NAFNet for one of the nine degradations or for all; those for JPEG, rain, haze, low light and moire are bundled.
 
     python -m restoralib.training.restorers PHOTOGRAPHS --task mixed --out all.safetensors
     python -m restoralib.training.restorers PHOTOGRAPHS --task derain --init all.safetensors --out derain.safetensors

@@ -145,12 +145,13 @@ def test_reading_and_writing_go_on_beside_the_model(tmp_path, monkeypatch):
     def counted(name, call):
         def wrapper(*arguments, **options):
             assert threading.get_ident() != main
-            time.sleep(0.02)
+            inside.wait(0.5 if name == "write" else 0.02)
             beside[name] += inside.is_set()
             return call(*arguments, **options)
 
         return wrapper
 
+    monkeypatch.setattr(module, "HELD", 3 * 70 * 70)  # else all may be read before the first is restored
     monkeypatch.setattr(module, "read_image", counted("read", module.read_image))
     monkeypatch.setattr(module, "write_image", counted("write", module.write_image))
     assert restore_folder(tmp_path / "in", tmp_path / "out", Slow()).restored == 8
@@ -179,8 +180,17 @@ def test_progress_counts_images_and_cancelling_loses_nothing(folder, tmp_path):
     restore_folder(folder, tmp_path / "all", Identity(), progress=lambda *args: seen.append(args))
     assert seen[0] == (0, 6, "restore") and [done for done, *_ in seen] == list(range(7))
     assert all(total == 6 for _, total, _ in seen) and seen[1][2] == "000.png"
+    (tmp_path / "out").mkdir()
+
+    class Paced(Identity):
+        def forward(self, image):
+            deadline = time.monotonic() + 10
+            while len(contents(tmp_path / "out")) < len(self.calls) and time.monotonic() < deadline:
+                time.sleep(0.005)  # until what was restored is written
+            return super().forward(image)
+
     with pytest.raises(Cancelled, match="of 6 images"):
-        restore_folder(folder, tmp_path / "out", Identity(), batch=1, progress=lambda done, total, stage: done < 2)
+        restore_folder(folder, tmp_path / "out", Paced(), batch=1, progress=lambda done, total, stage: done < 2)
     done = contents(tmp_path / "out")
     assert 2 <= len(done) < 6
     assert {entry.output for entry in read_entries(tmp_path / "out")} == done.keys()

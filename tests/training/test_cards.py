@@ -96,7 +96,7 @@ def test_what_bars_measured_is_entered_with_the_bars(weights, tmp_path):
     (entry,) = read_entries(weights)
     assert entry["figures"]["Set5, luma-classic x4"] == {"psnr of bicubic": 28.42, "psnr": 30.59, "ssim": 0.8686}
     assert entry["figures"]["synthetic (5 images)"]["psnr"] == 30.59
-    bars = {bar.pop("set"): bar for bar in entry["bars"]}
+    bars = {bar["set"]: bar for bar in entry["bars"]}
     assert len(entry["bars"]) == 2
     assert bars["Set5, luma-classic x4"] == {
         "set": "Set5, luma-classic x4",

@@ -13,6 +13,7 @@ import tifffile
 import torch
 from PIL import Image, UnidentifiedImageError
 
+import restoralib
 from restoralib.images import FORMATS
 from restoralib.restoration.errors import OutOfMemory
 
@@ -31,7 +32,7 @@ INTERNAL_WORDS = (
         "invalid literal",
     ),
 )
-LIBRARY = os.sep + "restoralib" + os.sep
+LIBRARY = os.path.dirname(restoralib.__file__) + os.sep
 # Modes that come back as RGB, and those that a transparent colour turns into one with alpha.
 SHOWN_AS_RGB = {"CMYK", "YCbCr", "LAB", "HSV", "RGBX"}
 WITH_ALPHA = {"1": "LA", "L": "LA", "RGB": "RGBA"}

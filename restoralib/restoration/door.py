@@ -260,8 +260,8 @@ def _log_progress(done: int, total: int, stage: str) -> None:
     logger.info("%s: %d of %d tiles", stage, done, total)
 
 
-class ImageOptions(TypedDict, total=False):
-    """The keyword arguments of `restore` that mean the same for each of many images."""
+class ModelOptions(TypedDict, total=False):
+    """The keyword arguments of `restore` that mean the same for each of many images and for frames of films."""
 
     prompt: str | None
     models: Mapping[str, Model] | None
@@ -273,8 +273,6 @@ class ImageOptions(TypedDict, total=False):
     ensemble: bool
     spec: NetSpec | None
     strict: bool
-    alpha: AlphaMode
-    max_pixels: int
     max_output_pixels: int
     sampler: str | None
     steps: int | None
@@ -282,6 +280,13 @@ class ImageOptions(TypedDict, total=False):
     operator: Operator | None
     sigma: float
     scale: int | None
+
+
+class ImageOptions(ModelOptions, total=False):
+    """Those that images have beside, for each of many."""
+
+    alpha: AlphaMode
+    max_pixels: int
 
 
 class Options(ImageOptions, total=False):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,42 +12,17 @@ from typing_extensions import Unpack
 
 from restoralib.archs.spec import NetSpec
 from restoralib.diffusion import DiffusionModel
-from restoralib.diffusion.methods import Method
-from restoralib.diffusion.restorer import Operator
 from restoralib.images import from_picture, to_picture
 from restoralib.latent.restorer import LatentRestorer
 from restoralib.ops.resize import resize
 from restoralib.restoration import DiffusersModel, restore
 from restoralib.restoration.auto import Auto
 from restoralib.restoration.diffusion import diffusion_restorer
-from restoralib.restoration.door import Model
+from restoralib.restoration.door import Model, ModelOptions
 from restoralib.restoration.models import find_model
 from restoralib.restoration.network import choose_device, choose_dtype, placed
-from restoralib.restoration.plan import TileSize
 from restoralib.restoration.run import ProgressCallback
 from restoralib.video.steady import Steady
-
-
-class Options(TypedDict, total=False):
-    """The keyword arguments of `restore` that frames are restored with."""
-
-    prompt: str | None
-    models: Mapping[str, Model] | None
-    device: str | torch.device
-    dtype: str | torch.dtype
-    tile: TileSize
-    overlap: int | None
-    exact: bool
-    ensemble: bool
-    spec: NetSpec | None
-    strict: bool
-    max_output_pixels: int
-    sampler: str | None
-    steps: int | None
-    guidance: str | Method | None
-    operator: Operator | None
-    sigma: float
-    scale: int | None
 
 
 class Clip:
@@ -64,7 +39,9 @@ class Clip:
         ValueError, TypeError: as `restore` does, for the model.
     """
 
-    def __init__(self, model: Model, *, batch: int = 4, blend: float = 0.0, seed: int = 0, **options: Unpack[Options]) -> None:
+    def __init__(
+        self, model: Model, *, batch: int = 4, blend: float = 0.0, seed: int = 0, **options: Unpack[ModelOptions]
+    ) -> None:
         if not isinstance(batch, int) or isinstance(batch, bool) or batch < 1:
             raise ValueError(f"batch should be at least 1 and whole, got {batch!r}")
         if not isinstance(seed, int) or isinstance(seed, bool):
@@ -146,7 +123,7 @@ def restore_iter(
     batch: int = 4,
     blend: float = 0.0,
     seed: int = 0,
-    **options: Unpack[Options],
+    **options: Unpack[ModelOptions],
 ) -> Iterator[Any]:
     """Restore frames from anywhere, one after the other; at most a batch of them is held.
 

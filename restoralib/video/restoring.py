@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from typing_extensions import Unpack
 
 from restoralib.restoration import Cancelled
-from restoralib.restoration.door import Model
+from restoralib.restoration.door import Model, ModelOptions
 from restoralib.restoration.run import ProgressCallback
-from restoralib.video.clip import Clip, Options
+from restoralib.video.clip import Clip
 from restoralib.video.encoding import Encoder, Encoding, Plan, choose_codec, make_plan
 from restoralib.video.errors import VideoError
 from restoralib.video.joining import container_of, copied_streams, join
@@ -50,7 +50,7 @@ def restore_video(
     piece: int = 128,
     progress: ProgressCallback | bool | None = None,
     seed: int = 0,
-    **options: Unpack[Options],
+    **options: Unpack[ModelOptions],
 ) -> None:
     """Restore a film. Sound and subtitles are copied, every frame keeps its time, and memory does not grow with the length.
 

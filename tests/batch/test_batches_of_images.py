@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_folder import Identity
 from torch import nn
 
 from restoralib import restore
@@ -20,18 +21,11 @@ from restoralib.images import ImageError, to_picture
 from restoralib.restoration import Cancelled
 
 
-class Counting(nn.Module):
-    """Halves the distance to grey and remembers the sizes of its calls; fails on images whose first pixel is black."""
-
-    spec = NetSpec()
-
-    def __init__(self):
-        super().__init__()
-        self.calls: list[int] = []
-        self.eval()
+class Counting(Identity):
+    """Halves the distance to grey; fails on images whose first pixel is black."""
 
     def forward(self, image):
-        self.calls.append(len(image))
+        super().forward(image)
         if (image[:, :, 0, 0] == 0).all(1).any():
             raise RuntimeError("black corner")
         return (image + 0.5) / 2
